@@ -10,13 +10,12 @@ from aiohttp import web
 from msgspec import UNSET, UnsetType
 
 from api.formats.native.keys import CREATE_HINT, CreatedKey, NewKeyBody, rules_of
-from api.formats.parsing import parse_query
+from api.formats.parsing import in_nano, parse_query
 from api.operators import Asker, Ref, answered, asker, body_of, changed_once, kept, result
 from shared import clock, tokens
-from shared.errors import Conflict, InvalidRequest, NotFound
+from shared.errors import Conflict, NotFound
 from shared.ledger import accounts, api_keys
 from shared.ledger.accounts import NAME_LENGTH_MAX, Wallet
-from shared.money import NanoUsd, usd_to_nano
 from shared.operators.refs import Kept, Once
 from shared.patterns import told_as
 from shared.stores.postgres import Connection, reached
@@ -95,7 +94,7 @@ async def post_account(request: web.Request) -> web.Response:
     """Create an account, with credit if wanted."""
     who = await asker(request, "accounts")
     body = await body_of(request, who, _account_decoder, "It takes name, credit_usd and ref")
-    credit = _usd("credit_usd", body.credit_usd or Decimal(0))
+    credit = in_nano("credit_usd", body.credit_usd or Decimal(0))
 
     async def create(connection: Connection) -> Kept:
         return kept((await accounts.create_account(connection, body.name, credit, author=who.author)).public())
@@ -115,7 +114,7 @@ async def post_credit(request: web.Request) -> web.Response:
     """Add credit or take it back; answers with the account afterwards."""
     who = await asker(request, "accounts")
     body = await body_of(request, who, _credit_decoder, "It takes usd, ref and note")
-    usd = _usd("usd", body.usd)
+    usd = in_nano("usd", body.usd)
 
     async def credit(connection: Connection) -> Kept:
         account = await accounts.credit_account(
@@ -178,12 +177,3 @@ async def _with_key(who: Asker, found: Once) -> CreatedKey:
         )
     key = tokens.joined(api_keys.PREFIX, row.key_id, secret)
     return CreatedKey(key=key, **msgspec.structs.asdict(row))
-
-
-def _usd(field: str, amount: Decimal) -> NanoUsd:
-    try:
-        return usd_to_nano(amount)
-    except ValueError:
-        raise InvalidRequest(
-            f"`{field}` is an amount in USD such as 12.50, as a number or a string, with at most nine decimals."
-        ) from None

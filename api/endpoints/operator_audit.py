@@ -9,7 +9,7 @@ import msgspec
 from aiohttp import web
 from msgspec import UNSET, UnsetType
 
-from api.formats.parsing import parse_query
+from api.formats.parsing import in_utc, parse_query
 from api.operators import REF_HINT, answered, asker, body_of, changed_once, kept, ref_decoder, result
 from shared.errors import Overloaded
 from shared.ledger.check import check_ledger
@@ -46,12 +46,13 @@ async def get_audit(request: web.Request) -> web.Response:
     """Every change of access, credit and routing, by anybody, newest first."""
     who = await asker(request, "audit")
     query = parse_query(request.query, AuditQuery)
+    since = in_utc("since", query.since) if query.since else None
     async with reached(LOG):
         page = await list_entries(
             who.services.pool,
             limit=query.limit,
             before_id=query.cursor or None,
-            since=query.since or None,
+            since=since,
             actor=query.actor or None,
         )
     return result(AuditPage(entries=page.entries, next_cursor=page.last_id))

@@ -11,7 +11,7 @@ from api.operators import REF_HINT, Asker, answered, asker, body_of, changed_onc
 from shared.errors import Unavailable
 from shared.operators.refs import Kept, Once
 from shared.queue import routing, upstream_rows
-from shared.queue.heard import Heard, pause_heard, until_heard, upstream_drain_heard, worker_drain_heard
+from shared.queue.heard import Change, provider_paused, until_heard, upstream_drained, worker_drained
 from shared.queue.upstreams import UpstreamStates
 from shared.stores.postgres import Connection, reached
 from shared.stores.redis_client import UNREACHABLE
@@ -59,7 +59,7 @@ async def post_drain(request: web.Request) -> web.Response:
 
     async with _all_reached(WORKERS):
         found = await changed_once(request, who, body, drain, WORKERS)
-    return await _answered_when_heard(who, found, worker_drain_heard(request.match_info["id"]))
+    return await _answered_when_heard(who, found, worker_drained(request.match_info["id"]))
 
 
 async def get_upstreams(request: web.Request) -> web.Response:
@@ -93,7 +93,7 @@ async def _switch_upstream(
 
     async with _all_reached(UPSTREAMS):
         found = await changed_once(request, who, body, change, UPSTREAMS)
-    return await _answered_when_heard(who, found, upstream_drain_heard(name, drained=drained))
+    return await _answered_when_heard(who, found, upstream_drained(name, drained=drained))
 
 
 def _states(who: Asker) -> UpstreamStates:
@@ -109,12 +109,12 @@ async def _switch(request: web.Request, *, paused: bool) -> web.Response:
         return kept(await routing.pause(connection, provider, paused=paused, author=who.author))
 
     found = await changed_once(request, who, body, switch, QUEUES)
-    return await _answered_when_heard(who, found, pause_heard(provider, paused=paused))
+    return await _answered_when_heard(who, found, provider_paused(provider, paused=paused))
 
 
-async def _answered_when_heard(who: Asker, found: Once, heard: Heard) -> web.Response:
+async def _answered_when_heard(who: Asker, found: Once, change: Change) -> web.Response:
     """The change stands already: an answer that came sooner would be one of which not all workers have heard."""
-    await until_heard(who.services.redis, heard, who.services.settings)
+    await until_heard(who.services.pool, who.services.redis, change, who.services.settings)
     return answered(found)
 
 

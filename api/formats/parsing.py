@@ -6,6 +6,8 @@ import json
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
+from decimal import Decimal
 from typing import TypeVar
 
 import msgspec
@@ -13,6 +15,7 @@ from multidict import MultiMapping
 
 from shared.errors import InvalidRequest
 from shared.json_bounds import require_nodes
+from shared.money import USD_MAX, NanoUsd, usd_to_nano
 from shared.patterns import in_words
 
 T = TypeVar("T")
@@ -63,6 +66,25 @@ def _told(error: Exception) -> str:
     if len(told) <= FAULT_LENGTH_MAX:
         return told
     return f"{told[: FAULT_LENGTH_MAX // 2]} … {told[-FAULT_LENGTH_MAX // 2 :]}"
+
+
+def in_nano(field: str, amount: Decimal) -> NanoUsd:
+    """Exact nano-USD of an amount in USD. Raises `InvalidRequest` for one that is too large or too fine."""
+    try:
+        return usd_to_nano(amount)
+    except ValueError:
+        raise InvalidRequest(
+            f"`{field}` is an amount in USD such as 12.50, as a number or a string, at most {USD_MAX} and with at most nine"
+            " decimals."
+        ) from None
+
+
+def in_utc(field: str, moment: datetime) -> datetime:
+    """The moment in UTC. Raises `InvalidRequest` for one that is before the calendar's first year or after its last there."""
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError:
+        raise InvalidRequest(f"`{field}` is a moment that the calendar does not have in UTC.") from None
 
 
 def parse_query(given: MultiMapping[str], kind: type[T]) -> T:

@@ -18,7 +18,7 @@ from shared.lanes import lane_of, short_name
 from shared.operators.switches import Kind, off_since
 from shared.queue import routing
 from shared.queue.demand import QUEUES
-from shared.queue.heard import Heard, pause_heard, until_heard, worker_drain_heard
+from shared.queue.heard import Change, provider_paused, until_heard, worker_drained
 from shared.queue.routing import WorkerBrief, WorkerRow
 from shared.settings import Settings
 from shared.stores import redis_client
@@ -73,17 +73,17 @@ async def _resume(arguments: argparse.Namespace, pool: asyncpg.Pool) -> Answer:
 
 async def _switch(arguments: argparse.Namespace, pool: asyncpg.Pool, *, paused: bool) -> Answer:
     """Pause or resume. Pauses are stored in Postgres, so that this works while Redis is away."""
-    settings: Settings = arguments.settings
     row = await routing.pause(pool, arguments.provider, paused=paused)
-    await heard_by_all(settings, pause_heard(arguments.provider, paused=paused))
+    await heard_by_all(arguments, pool, provider_paused(arguments.provider, paused=paused))
     return Answer(row)
 
 
-async def heard_by_all(settings: Settings, heard: Heard) -> None:
+async def heard_by_all(arguments: argparse.Namespace, pool: asyncpg.Pool, change: Change) -> None:
     """Wait until every worker has heard of a change. Raises as `until_heard` does."""
+    settings: Settings = arguments.settings
     client = redis_client.connect(settings, redis.asyncio.Redis)
     try:
-        await until_heard(client, heard, settings)
+        await until_heard(pool, client, change, settings)
     finally:
         await client.aclose()
 
@@ -98,7 +98,7 @@ async def _workers(arguments: argparse.Namespace, pool: asyncpg.Pool) -> Answer:
 async def _drain(arguments: argparse.Namespace, pool: asyncpg.Pool) -> Answer:
     async with asking_redis(arguments.settings) as (client, _):
         row = await routing.drain(pool, client, arguments.id)
-    await heard_by_all(arguments.settings, worker_drain_heard(arguments.id))
+    await heard_by_all(arguments, pool, worker_drained(arguments.id))
     return Answer(row, shown=[_shown(row, await _since(pool))])
 
 

@@ -13,7 +13,7 @@ from deploy.cli.command import Answer, add_command
 from deploy.cli.routing import asking_redis, heard_by_all
 from deploy.cli.spans import span
 from shared.queue import upstream_rows
-from shared.queue.heard import upstream_drain_heard
+from shared.queue.heard import upstream_drained
 from shared.queue.upstream_rows import UpstreamDetails
 from shared.queue.upstreams import UpstreamStates
 
@@ -55,7 +55,7 @@ async def _drain(arguments: argparse.Namespace, pool: asyncpg.Pool) -> Answer:
     async with asking_redis(arguments.settings) as (client, scripts):
         states = UpstreamStates(scripts, arguments.settings)
         rows = await upstream_rows.drain(pool, client, states, arguments.name)
-    await heard_by_all(arguments.settings, upstream_drain_heard(arguments.name, drained=True))
+    await heard_by_all(arguments, pool, upstream_drained(arguments.name, drained=True))
     return _shown(rows)
 
 
@@ -63,7 +63,7 @@ async def _enable(arguments: argparse.Namespace, pool: asyncpg.Pool) -> Answer:
     async with asking_redis(arguments.settings) as (client, scripts):
         states = UpstreamStates(scripts, arguments.settings)
         rows = await upstream_rows.enable(pool, client, states, arguments.name)
-    await heard_by_all(arguments.settings, upstream_drain_heard(arguments.name, drained=False))
+    await heard_by_all(arguments, pool, upstream_drained(arguments.name, drained=False))
     return _shown(rows)
 
 

@@ -1,57 +1,70 @@
-"""Waiting until every living worker has heard of an operator's switch: it takes effect only then."""
+"""Waiting until every living worker has heard of an operator's change: it takes effect only then."""
 
 from __future__ import annotations
 
 import asyncio
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from shared.errors import Unavailable
 from shared.lanes import provider_of
+from shared.operators.switches import SwitchedOff, switched_off
 from shared.queue.heartbeat import Heartbeat, living_workers
-from shared.stores.redis_client import UNREACHABLE
+from shared.stores import postgres, redis_client
 
 if TYPE_CHECKING:
+    import asyncpg
     import redis.asyncio
 
     from shared.settings import Settings
 
 LOOK_S = 0.1
 NAMED_MAX = 5
-Heard = Callable[[Heartbeat], bool]
 
 
-def pause_heard(provider: str, *, paused: bool) -> Heard:
-    """A test of whether a worker has stopped taking jobs of the provider or, unless `paused`, may take them again."""
+class Change(NamedTuple):
+    """A change by an operator. `stands` says whether it has not been undone since, `heard` whether a worker knows of it."""
+
+    stands: Callable[[SwitchedOff], bool]
+    heard: Callable[[Heartbeat], bool]
+
+
+def provider_paused(provider: str, *, paused: bool) -> Change:
+    """Workers have stopped taking jobs of the provider or, unless `paused`, may take them again."""
 
     def heard(worker: Heartbeat) -> bool:
         return (provider in worker.paused) == paused or all(provider_of(queue) != provider for queue in worker.claims)
 
-    return heard
+    return Change(lambda off: (provider in off.paused) == paused, heard)
 
 
-def worker_drain_heard(worker_id: str) -> Heard:
-    """A test of whether this worker has stopped taking jobs; true for other workers."""
-    return lambda worker: worker.id != worker_id or worker.draining
+def worker_drained(worker_id: str) -> Change:
+    """This worker has stopped taking jobs; the others need not know."""
+    return Change(lambda off: worker_id in off.draining, lambda worker: worker.id != worker_id or worker.draining)
 
 
-def upstream_drain_heard(name: str, *, drained: bool) -> Heard:
-    """A test of whether a worker has stopped calling the upstream or, unless `drained`, may call it again."""
-    return lambda worker: name not in worker.upstreams or (name in worker.drained) == drained
+def upstream_drained(name: str, *, drained: bool) -> Change:
+    """Workers have stopped calling the upstream or, unless `drained`, may call it again."""
+    return Change(
+        lambda off: (name in off.drained) == drained,
+        lambda worker: name not in worker.upstreams or (name in worker.drained) == drained,
+    )
 
 
-async def until_heard(client: redis.asyncio.Redis, heard: Heard, settings: Settings) -> None:
-    """Wait until `heard` is true of every living worker.
+async def until_heard(pool: asyncpg.Pool, client: redis.asyncio.Redis, change: Change, settings: Settings) -> None:
+    """Wait until every living worker has heard of the change, or until it has been undone: then nobody will hear of it.
 
     Raises `Unavailable` with the ids of the workers that have not reported it within twice `WORKER_SEEN_S`. A worker that
-    has died is forgotten by then, so these are alive and cannot reach Postgres. Raises `Unavailable`, too, if Redis does
-    not answer.
+    has died is forgotten by then, so these are alive and cannot reach Postgres. Raises `Unavailable`, too, if Redis or
+    Postgres does not answer.
     """
     within_s = 2 * settings.worker_seen_s
     ends = time.monotonic() + within_s
     try:
-        while behind := [worker.id for worker in await living_workers(client) if not heard(worker)]:
+        while behind := [worker.id for worker in await living_workers(client) if not change.heard(worker)]:
+            if not change.stands(await switched_off(pool)):
+                return
             if time.monotonic() >= ends:
                 more = f" and {len(behind) - NAMED_MAX} more" if len(behind) > NAMED_MAX else ""
                 raise Unavailable(
@@ -59,7 +72,11 @@ async def until_heard(client: redis.asyncio.Redis, heard: Heard, settings: Setti
                     f"{', '.join(behind[:NAMED_MAX])}{more}. Do it again to wait on; look whether they reach Postgres."
                 )
             await asyncio.sleep(LOOK_S)
-    except UNREACHABLE as error:
+    except redis_client.UNREACHABLE as error:
         raise Unavailable(
             "The change is stored, but Redis does not say whether workers have heard of it: do it again to wait for them."
+        ) from error
+    except postgres.UNREACHABLE as error:
+        raise Unavailable(
+            "The change is stored, but Postgres does not say whether it stands still: do it again to wait for workers."
         ) from error

@@ -143,6 +143,8 @@ async def test_the_audit_log_says_which_operator_and_which_request(operator: Ope
     assert older["entries"][0]["at"] <= entry["at"]
     tomorrow = (datetime.now(UTC) + timedelta(days=1)).strftime("%Y-%m-%dT%H:%M:%SZ")
     assert await operator.seen(f"audit?since={tomorrow}") == {"entries": [], "next_cursor": None}
+    for never in ("0001-01-01T00:00:00%2B14:00", "9999-12-31T23:59:59-14:00"):
+        assert (await operator.request("GET", f"/operator/audit?since={never}")).status == 400
 
 
 async def test_an_accounts_own_changes_of_keys_are_in_the_audit_log(operator: Operator, new_caller: NewCaller) -> None:
@@ -160,9 +162,12 @@ async def test_queues_and_workers_are_shown_and_switched(operator: Operator) -> 
     queues = await operator.seen("queues")
     assert {"openai:interactive", "gemini:batch"} <= {one["name"] for one in queues["queues"]}
     assert len(await operator.seen("workers")) >= 3
-    assert await operator.made("queues/gemini/pause") == {"provider": "gemini", "paused": True}
+    paused = {"provider": "gemini", "paused": True}
+    assert await operator.made("queues/gemini/pause", ref="began") == paused
     assert all(one["paused"] == (one["provider"] == "gemini") for one in (await operator.seen("queues"))["queues"])
     assert await operator.made("queues/gemini/resume", ref="over") == {"provider": "gemini", "paused": False}
+    assert await operator.made("queues/gemini/pause", ref="began") == paused
+    assert not any(one["paused"] for one in (await operator.seen("queues"))["queues"])
     assert (await operator.refused("workers/wrk_nobody/drain"))[0] == 404
     assert (await operator.refused("queues/nobody/pause"))[0] == 404
 
@@ -387,6 +392,8 @@ async def _somebody_waits(books: asyncpg.Pool) -> bool:
 async def test_bad_bodies_are_named(operator: Operator, body: dict[str, Any]) -> None:
     reply = await operator.request("POST", "/operator/accounts", json=body)
     assert (reply.status, reply.error["code"]) == (400, "invalid_request")
+    if "credit_usd" in body and not body["credit_usd"].startswith("-"):
+        assert "at most 1000000000 and with at most nine decimals" in reply.error["message"]
 
 
 async def test_odd_names_are_only_names_and_large_bodies_are_refused(operator: Operator, books: asyncpg.Pool) -> None:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Annotated, Literal
 
 import msgspec
 
+from api.formats.parsing import in_nano, in_utc
 from shared.errors import InvalidRequest
 from shared.ledger.api_keys import RPM_MAX, KeyRow, KeyRules
-from shared.money import NanoUsd, usd_to_nano
 
 EXPIRY_MAX_S = 315_360_000
 CREATE_HINT = (
@@ -52,19 +52,10 @@ def rules_of(body: NewKeyBody, now: datetime) -> KeyRules:
         name=body.name,
         scopes=scopes,
         rpm=body.rpm,
-        limit=_limit(body.limit_usd),
+        limit=None if body.limit_usd is None else in_nano("limit_usd", body.limit_usd),
         expires_at=_expiry(body, now),
         strict=body.strict,
     )
-
-
-def _limit(usd: Decimal | None) -> NanoUsd | None:
-    try:
-        return None if usd is None else usd_to_nano(usd)
-    except ValueError:
-        raise InvalidRequest(
-            "`limit_usd` is an amount in USD such as 12.50, as a number or a string, with at most nine decimals."
-        ) from None
 
 
 def _expiry(body: NewKeyBody, now: datetime) -> datetime | None:
@@ -72,7 +63,4 @@ def _expiry(body: NewKeyBody, now: datetime) -> datetime | None:
         raise InvalidRequest("Give `expires_at` or `expires_in_s`, not both.")
     if body.expires_in_s is not None:
         return now + timedelta(seconds=body.expires_in_s)
-    try:
-        return body.expires_at and body.expires_at.astimezone(UTC)
-    except OverflowError:
-        raise InvalidRequest("`expires_at` is a moment that the calendar does not have in UTC.") from None
+    return body.expires_at and in_utc("expires_at", body.expires_at)
