@@ -133,6 +133,7 @@ async def test_accounts_come_in_pages(operator: Operator) -> None:
 
 
 async def test_the_audit_log_says_which_operator_and_which_request(operator: Operator) -> None:
+    await operator.made("accounts", name="Eve", ref="audited before")
     reply = await operator.request("POST", "/operator/accounts", json={"name": "Ada", "ref": "audited"})
     page = await operator.seen("audit?actor=operator:ada&limit=1")
     (entry,) = page["entries"]
