@@ -113,7 +113,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     upstream_ramp_max: int = 64  # a recovering upstream counts as closed from this many calls at once
     upstream_permit_s: float = 10.0  # when a permit expires whose worker died during its call
     upstream_probe_s: float = 15.0  # time in which a streamed call that tries an upstream must have its first byte
-    # how long a request waits in the queue for an upstream; if none opens within that time: 503
+    # how long a request waits in the queue for an upstream, twice that while another request tries one; if none opens
+    # within that time: 503
     upstream_wait_s: float = 5.0
     upstream_throttled_s: float = 30.0  # a request this old is refused if every upstream has throttled it again
 

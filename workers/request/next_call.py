@@ -137,7 +137,8 @@ class NextCall:
 
     async def _wait_for_opening(self, unavailable: NoneAvailable) -> None:
         """Wait in the queue, without a slot, unless the wait is short. A request for an upstream that recovers, and takes
-        more and more calls at once, waits until one is free; for one that throttles it waits `UPSTREAM_THROTTLED_S`.
+        more and more calls at once, waits until one is free; for one that throttles it waits `UPSTREAM_THROTTLED_S`. While
+        another request tries an upstream it waits twice `UPSTREAM_WAIT_S`, because the upstream may open at any moment.
         """
         wait_s, now_ms, received = unavailable.wait_s, clock.now_ms(), self._received
         has_turn = unavailable.in_turn and self._age_s() <= self._settings.upstream_throttled_s
@@ -145,7 +146,9 @@ class NextCall:
             received.waits_since_ms = now_ms
         known = wait_s if wait_s < self._settings.deadline_max_s else None
         error = none_is_available(self._job.model.name, unavailable.because, known)
-        patience_s = self._settings.upstream_wait_s - (now_ms - received.waits_since_ms) / 1000
+        patience_s = (
+            self._settings.upstream_wait_s * (1 + unavailable.tried) - (now_ms - received.waits_since_ms) / 1000
+        )
         delay_s = self._spread(min(wait_s, LOOKS_AGAIN_S))
         if not self._is_patient:
             if wait_s > patience_s or patience_s <= 0 or await self._prefers_next_model():

@@ -53,14 +53,15 @@ class Route(NamedTuple):
 
 class NoneAvailable(NamedTuple):
     """No upstream of the model takes a call now; one may in `wait_s` seconds, which may be infinite. `serves`: one of them
-    works, and has all the calls that it takes now. `in_turn`: one of them takes one call after the other, because its
-    vendor throttles. `because` says why none takes a call.
+    works, and has all the calls that it takes now. `tried`: another request tries one of them now. `in_turn`: one of them
+    takes one call after the other, because its vendor throttles. `because` says why none takes a call.
     """
 
     wait_s: float
     serves: bool = False
     in_turn: bool = False
     because: str = FAILS
+    tried: bool = False
 
 
 class Routes:
@@ -122,6 +123,9 @@ class Routes:
             serves=any(self.states.state(route.name) == "rising" for route in left),
             in_turn=any(self.paces.take_turns(route.pace_name) for route in left),
             because=self.states.why_none_is_available([route.name for route in left]),
+            tried=any(
+                self.states.state(route.name) == "half open" and waits[route.name] <= ASK_AGAIN_S for route in left
+            ),
         )
 
     async def may_begin(self, route: Route) -> bool:
