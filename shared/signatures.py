@@ -75,7 +75,7 @@ def needs_no_signature(model: Model) -> bool:
 
 
 def _maker(model: Model) -> str:
-    return f"{model.api}/{model.upstream}"
+    return f"{model.api}/{model.vendor_model}"
 
 
 def _digest(text: str, signature: str, model: Model) -> str:

@@ -268,7 +268,7 @@ class Submitter:
             account_id=request.key.account_id,
             key_id=request.key.id,
             model=model.name,
-            upstream=model.upstream,
+            upstream=model.vendor_model,
             provider=model.provider,
             api=model.api,
             lane=request.lane,

@@ -186,7 +186,7 @@ def _catalogue(settings: Settings) -> Catalogue:
 
 
 def _facts(catalogue: Catalogue, model: Model) -> dict[str, Any]:
-    return asdict(facts_of(catalogue, model)) | {"upstream": model.upstream, "api": model.api}
+    return asdict(facts_of(catalogue, model)) | {"upstream": model.vendor_model, "api": model.api}
 
 
 def _brief(row: Mapping[str, Any]) -> dict[str, Any]:

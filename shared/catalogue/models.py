@@ -54,7 +54,8 @@ class Model(msgspec.Struct, frozen=True, kw_only=True):
     company: str
     provider: str
     api: str
-    upstream: str
+    vendor_model: str = msgspec.field(name="upstream")
+    """The vendor's id of the model: `upstream` in the catalogue, in jobs and in the database."""
     region: str | None
     vendor_price: Price
     price: Price
@@ -246,6 +247,7 @@ def _parsed(table: Written, tables: Mapping[str, Written]) -> tuple[Row, Prices]
 def _offer(row: Row, prices: Prices, price_factor: Decimal) -> PhasedModel:
     factor = price_factor * row.price_factor
     fields = {name: getattr(row, name) for name in Model.__struct_fields__ if name in Row.__struct_fields__}
+    fields["vendor_model"] = row.upstream
 
     def at(vendor_price: Price) -> Model:
         price = vendor_price.times(factor)

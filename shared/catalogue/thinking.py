@@ -26,7 +26,7 @@ def shows_thoughts(model: Model) -> bool:
     models on Bedrock encrypt them. Nothing is known of a vendor at an operator's own address.
     """
     if model.api == "bedrock-converse":
-        return not any(part in model.upstream for part in ENCRYPTED)
+        return not any(part in model.vendor_model for part in ENCRYPTED)
     return model.api in SHOWN or model.base_url is not None
 
 

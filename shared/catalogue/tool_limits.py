@@ -83,4 +83,4 @@ _LIMITS = (
 
 def tool_limits(model: Model) -> ToolLimits:
     """The limits of the model's vendor. For APIs without tools they do not matter."""
-    return next(limits for api, part, limits in _LIMITS if model.api.startswith(api) and part in model.upstream)
+    return next(limits for api, part, limits in _LIMITS if model.api.startswith(api) and part in model.vendor_model)

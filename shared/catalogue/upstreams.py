@@ -69,10 +69,10 @@ class Upstream(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     def called(self, model: Model) -> Model:
         """`model` as it is called at this upstream."""
-        upstream, region = self.model_ids.get(model.name, model.upstream), self.region or model.region
-        if (upstream, region) == (model.upstream, model.region):
+        vendor_model, region = self.model_ids.get(model.name, model.vendor_model), self.region or model.region
+        if (vendor_model, region) == (model.vendor_model, model.region):
             return model
-        return msgspec.structs.replace(model, upstream=upstream, region=region)
+        return msgspec.structs.replace(model, vendor_model=vendor_model, region=region)
 
 
 class Upstreams:

@@ -168,4 +168,4 @@ def vendor_limits(model: Model) -> VendorLimits:
     """The limits of the model's vendor. Nothing is known of a vendor at an operator's own address."""
     if model.base_url:
         return _UNKNOWN
-    return next(limits for api, part, limits in _LIMITS if model.api.startswith(api) and part in model.upstream)
+    return next(limits for api, part, limits in _LIMITS if model.api.startswith(api) and part in model.vendor_model)

@@ -45,7 +45,7 @@ def pinned_model(model: Model, input_bound: int, writes: Writes, output_limit: i
     """
     return PinnedModel(
         model=model.name,
-        upstream=model.upstream,
+        upstream=model.vendor_model,
         provider=model.provider,
         api=model.api,
         input_bound=input_bound,

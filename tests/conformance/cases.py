@@ -249,7 +249,7 @@ def request(
 def expected(case: Case, directive: str, key: str) -> str:
     """What the simulator is told to say."""
     told = script.overlay(f"{directive} key={key}", QUICK)
-    return "".join(answer.answer(case.model.upstream, "", told))
+    return "".join(answer.answer(case.model.vendor_model, "", told))
 
 
 def cut_after(case: Case, tokens: int) -> tuple[str, int]:

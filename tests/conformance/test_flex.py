@@ -77,6 +77,6 @@ async def test_missing_capacity_is_a_vendor_that_is_busy(vendors: Vendors, name:
 def test_the_simulator_serves_what_the_catalogue_sells() -> None:
     """As its tables say, which were read apart from the catalogue's prices."""
     known = {name: model.flex for name, model in OPENAI.items()} | {name: model.flex for name, model in GEMINI.items()}
-    sold = {model.upstream: CATALOGUE.at_tier(model, "flex") is not None for model in CATALOGUE}
-    apis = {model.upstream for model in CATALOGUE if model.api in {"openai-chat", "gemini"}}
+    sold = {model.vendor_model: CATALOGUE.at_tier(model, "flex") is not None for model in CATALOGUE}
+    apis = {model.vendor_model for model in CATALOGUE if model.api in {"openai-chat", "gemini"}}
     assert {name: known[name] for name in apis} == {name: sold[name] for name in apis}

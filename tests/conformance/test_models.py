@@ -30,7 +30,7 @@ async def test_row_answers(vendors: Vendors, case: Case) -> None:
         assert got.error is None
         assert got.text == expected(case, directive, got.call.key)
         assert got.finished == ["stop"]
-        assert got.call.model == case.model.upstream
+        assert got.call.model == case.model.vendor_model
         assert got.call.stream == case.streams
         assert got.call.thinks is thinks(case.model, None)
     assert instructed.call.prompt_tokens > bare.call.prompt_tokens

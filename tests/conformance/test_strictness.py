@@ -146,7 +146,7 @@ def has_no_word(case: Case, name: str) -> bool:
     """Of an effort: where tokens are counted instead, where the vendor does with the nearest by itself, and where not to
     think is told in other words.
     """
-    counted = any(part in case.model.upstream for part in ("claude-haiku-4-5", "gemini-2.5"))
+    counted = any(part in case.model.vendor_model for part in ("claude-haiku-4-5", "gemini-2.5"))
     told_otherwise = name == "effort none" and (case.api == "gemini" or case.model.company == "Anthropic")
     return counted or told_otherwise or case.api == "deepseek-chat"
 
@@ -165,7 +165,7 @@ async def test_what_a_model_lacks_is_refused(vendors: Vendors, case: Case) -> No
 
 async def test_bare_ids_of_profiles_are_the_operators_fault(vendors: Vendors) -> None:
     model = CATALOGUE.find("anthropic-claude-opus-5")
-    bare = msgspec.structs.replace(model, upstream="anthropic.claude-opus-5")
+    bare = msgspec.structs.replace(model, vendor_model="anthropic.claude-opus-5")
     got = await vendors.ask(Case("bare", bare, stream=False), "tokens=2")
     assert isinstance(got.error, OperatorCredentials)
 

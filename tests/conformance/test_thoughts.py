@@ -71,7 +71,7 @@ def thought_text(got: Answer) -> str:
 
 
 def shows_text(case: Case) -> bool:
-    return not any(part in case.model.upstream for part in HIDDEN)
+    return not any(part in case.model.vendor_model for part in HIDDEN)
 
 
 @promise("what a model thinks reaches who asks for it, before the answer, and nobody else")

@@ -54,7 +54,7 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
 
     def said(self, catalogue: Catalogue) -> str:
         """The whole text that the vendor sends."""
-        return "".join(answer(catalogue.find(self.model).upstream, "", self.script))
+        return "".join(answer(catalogue.find(self.model).vendor_model, "", self.script))
 
 
 class Background:

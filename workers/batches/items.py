@@ -137,7 +137,7 @@ class ItemMaker:
             account_id=cursor["account_id"],
             key_id=cursor["key_id"],
             model=model.name,
-            upstream=model.upstream,
+            upstream=model.vendor_model,
             provider=model.provider,
             api=model.api,
             lane="flex" if model.service_tier == "flex" else "batch",

@@ -64,13 +64,13 @@ def vendor_span(job: Job, route: Route, received: Received) -> Iterator[None]:
     told: traces.Attributes = {
         "gen_ai.operation.name": "chat",
         "gen_ai.provider.name": PROVIDER_NAMES[model.provider],
-        "gen_ai.request.model": model.upstream,
+        "gen_ai.request.model": model.vendor_model,
         "gen_ai.request.max_tokens": job.output_limit,
         "rebootml.upstream": route.name,
         "rebootml.api": model.api,
         "rebootml.attempt": received.attempts,
     }
-    with traces.span(f"chat {model.upstream}", "client", traces.traceparent(), told) as span:
+    with traces.span(f"chat {model.vendor_model}", "client", traces.traceparent(), told) as span:
         try:
             yield
         finally:

@@ -82,8 +82,8 @@ def faults(cells: Iterable[Cell], output: str) -> list[str]:
 
 def answer_of(model: str, prompt: str) -> str:
     """What the simulated model says."""
-    upstream = load_catalogue().serving(model).upstream
-    return "".join(answer(upstream, prompt, from_message(prompt, Script())))
+    vendor_model = load_catalogue().serving(model).vendor_model
+    return "".join(answer(vendor_model, prompt, from_message(prompt, Script())))
 
 
 def _cells(model: str, keys: Keys) -> Iterator[Cell]:

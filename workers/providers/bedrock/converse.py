@@ -165,7 +165,7 @@ def parameters(request: ProviderRequest) -> dict[str, Any]:
     }
     tools = tool_config(request)
     given = {
-        "modelId": request.model.upstream,
+        "modelId": request.model.vendor_model,
         "messages": messages(talk, with_tools=tools is not None or not talk.has_calls()),
         "inferenceConfig": {name: value for name, value in inference.items() if value is not None},
         "system": _system(request.messages) or None,

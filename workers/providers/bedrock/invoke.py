@@ -160,7 +160,7 @@ def _parameters(request: ProviderRequest) -> dict[str, Any]:
     body = _jurassic_body(request) if _is_jurassic(request) else _command_body(request)
     given = {name: value for name, value in body.items() if value is not None}
     return {
-        "modelId": request.model.upstream,
+        "modelId": request.model.vendor_model,
         "body": msgspec.json.encode(given),
         "contentType": "application/json",
         "accept": "*/*" if request.stream else "application/json",
@@ -190,7 +190,7 @@ def _command_body(request: ProviderRequest) -> dict[str, Any]:
 
 
 def _is_jurassic(request: ProviderRequest) -> bool:
-    return "ai21.j2" in request.model.upstream
+    return "ai21.j2" in request.model.vendor_model
 
 
 def _prompt(request: ProviderRequest) -> str:

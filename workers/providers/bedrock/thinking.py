@@ -27,11 +27,11 @@ def thinking_fields(request: ProviderRequest) -> dict[str, Any]:
     """The fields of thinking in `additionalModelRequestFields`; empty if the model's default is wanted."""
     model, effort = request.model, request.sampling.reasoning_effort
     asked = None if effort == "none" else effort
-    if "anthropic." in model.upstream:
+    if "anthropic." in model.vendor_model:
         return _claude(request, asked)
-    if "amazon.nova" in model.upstream:
+    if "amazon.nova" in model.vendor_model:
         return {"reasoningConfig": {"type": "enabled", "maxReasoningEffort": asked}} if asked else {}
-    if any(part in model.upstream for part in FLAT):
+    if any(part in model.vendor_model for part in FLAT):
         return {"reasoning_effort": effort} if effort else {}
     told = effort or model.thinking
     return {"reasoning": {"effort": told}} if told else {}
@@ -42,10 +42,10 @@ def _claude(request: ProviderRequest, effort: ReasoningEffort | None) -> dict[st
     shows = request.sampling.shows_thoughts and thinks(model, effort)
     if effort is None and model.thinking is not None:
         return {} if model.thinking == "off" else {"thinking": {"type": model.thinking}}
-    if "-4-5-" in model.upstream:
+    if "-4-5-" in model.vendor_model:
         budget = _budget(request, effort) if effort else None
         return {"thinking": {"type": "enabled", "budget_tokens": budget}} if budget else {}
-    says_more = shows and not any(part in model.upstream for part in ALWAYS_SUMMARIZED)
+    says_more = shows and not any(part in model.vendor_model for part in ALWAYS_SUMMARIZED)
     adaptive = {"type": "adaptive"} | ({"display": "summarized"} if says_more else {})
     if effort:
         return {"thinking": adaptive, "output_config": {"effort": effort}}

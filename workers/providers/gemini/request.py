@@ -39,7 +39,7 @@ def parameters(request: ProviderRequest) -> dict[str, Any]:
         automatic_function_calling=types.AutomaticFunctionCallingConfig(disable=True),
         automatic_continuation=False,
     )
-    return {"model": request.model.upstream, "contents": STAND_IN, "config": config}
+    return {"model": request.model.vendor_model, "contents": STAND_IN, "config": config}
 
 
 def large_fields(request: ProviderRequest) -> dict[str, Any]:

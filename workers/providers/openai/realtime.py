@@ -114,7 +114,7 @@ class OpenAIRealtime:
         realtime = self._clients.client.realtime
         try:
             async with realtime.connect(
-                model=request.model.upstream, websocket_connection_options=options
+                model=request.model.vendor_model, websocket_connection_options=options
             ) as connection:
                 yield connection
         except InvalidStatus as error:

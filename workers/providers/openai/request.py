@@ -20,7 +20,7 @@ UNKNOWN_TO_DEEPSEEK = {"user"}
 def parameters(request: ProviderRequest) -> dict[str, Any]:
     """The parameters of the SDK's `create`; options that are not asked for are left out."""
     given = {
-        "model": request.model.upstream,
+        "model": request.model.vendor_model,
         "messages": [_message(message, request) for message in _talk(request)],
         "stream": request.stream,
         "stream_options": {"include_usage": True} if request.stream else None,

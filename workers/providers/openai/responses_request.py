@@ -25,7 +25,7 @@ def parameters(request: ProviderRequest) -> dict[str, Any]:
     """The parameters of the SDK's `responses.create`; options that are not asked for are left out."""
     model, sampling = request.model, request.sampling
     given = {
-        "model": model.upstream,
+        "model": model.vendor_model,
         "input": [item for message in request.messages for item in _items(message, model)],
         "stream": request.stream,
         "store": False,

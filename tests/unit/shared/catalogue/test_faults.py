@@ -25,8 +25,8 @@ by_name = pytest.mark.parametrize("model", MODELS, ids=lambda model: model.name)
 def kind(model: Model) -> str:
     """By whose rules it goes."""
     if model.api != "bedrock-converse":
-        return "jurassic" if "ai21.j2" in model.upstream else model.api
-    return "claude" if model.company == "Anthropic" else "mistral" if "mistral" in model.upstream else model.api
+        return "jurassic" if "ai21.j2" in model.vendor_model else model.api
+    return "claude" if model.company == "Anthropic" else "mistral" if "mistral" in model.vendor_model else model.api
 
 
 TEMPERATURE = {"bedrock-converse": 1, "claude": 1, "mistral": 1, "jurassic": 1}
@@ -162,7 +162,7 @@ def test_an_answer_in_json_is_asked_for_in_words_where_the_vendor_wants_that(mod
 
 def test_newer_claudes_take_a_temperature_or_a_top_p() -> None:
     known = CATALOGUE.find("anthropic-claude-3-haiku")
-    newer = msgspec.structs.replace(known, upstream="us.anthropic.claude-haiku-4-5-20251001-v1:0")
+    newer = msgspec.structs.replace(known, vendor_model="us.anthropic.claude-haiku-4-5-20251001-v1:0")
     assert fault(newer, temperature=0.5, top_p=0.5) == "top_p"
     assert fault(newer, top_p=0.5) is None
     assert fault(known, temperature=0.5, top_p=0.5) is None

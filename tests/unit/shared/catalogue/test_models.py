@@ -79,7 +79,7 @@ def test_a_very_long_name_is_not_repeated_in_full(catalogue: Catalogue) -> None:
 def test_an_overlay_changes_only_the_fields_it_gives(catalogue: Catalogue, overlay: Path) -> None:
     changed = _with(overlay, '[[model]]\nname = "openai-gpt-4o"\nupstream = "gpt-9"\n')
     before, after = catalogue.find("openai-gpt-4o"), changed.find("openai-gpt-4o")
-    assert after == msgspec.structs.replace(before, upstream="gpt-9")
+    assert after == msgspec.structs.replace(before, vendor_model="gpt-9")
     assert [model.name for model in changed] == [model.name for model in catalogue]
 
 

@@ -45,7 +45,7 @@ def _refused(folder: Path, text: str) -> str:
 
 def test_a_name_leads_to_its_model_and_no_listed_alias_to_another(catalogue: Catalogue) -> None:
     for model in catalogue:
-        names = (model.name, model.upstream, *catalogue.aliases_of(model))
+        names = (model.name, model.vendor_model, *catalogue.aliases_of(model))
         assert {catalogue.find(name).name for name in names} == {model.name}
 
 
@@ -128,7 +128,7 @@ def test_a_hostile_name_is_answered_shortly(catalogue: Catalogue, name: str) -> 
 
 def test_a_name_that_an_operator_gives_a_model_is_no_alias_of_another_any_more(tmp_path: Path) -> None:
     catalogue = _with(tmp_path, ROW.format(name="gpt-4o", upstream="acme-1"))
-    assert catalogue.find("gpt-4o").upstream == "acme-1"
+    assert catalogue.find("gpt-4o").vendor_model == "acme-1"
     assert "gpt-4o" not in catalogue.aliases_of(catalogue.find("openai-gpt-4o"))
 
 

@@ -58,7 +58,7 @@ def test_a_row_says_which_models_it_is_for_and_how_they_are_called_there(overlay
     assert _names(catalogue, "openai-gpt-4o") == ["openai-eu", "openai-any"]
     assert _names(catalogue, "openai-gpt-5.5") == ["openai-any"]
     model, (eu, _) = catalogue.find("openai-gpt-4o"), catalogue.upstreams.rows
-    assert eu.called(model) == msgspec.structs.replace(model, upstream="gpt-4o-eu")
+    assert eu.called(model) == msgspec.structs.replace(model, vendor_model="gpt-4o-eu")
     assert (eu.weight, eu.priority, str(eu.cost_factor)) == (3, 2, "1.1")
 
 

@@ -83,7 +83,7 @@ async def vendor() -> AsyncIterator[Vendor]:
 def a_request(api: str, upstream: str, *, reasoning: bool = False, **changes: Any) -> ProviderRequest:
     fields: dict[str, Any] = {
         "id": "req_1",
-        "model": a_model(api=api, upstream=upstream, reasoning=reasoning, limit_parameter="maxTokens"),
+        "model": a_model(api=api, vendor_model=upstream, reasoning=reasoning, limit_parameter="maxTokens"),
         "messages": TALK,
         "sampling": Sampling(temperature=0.5, json_answer=JsonAnswer(schema=SCHEMA)),
         "output_limit": 100,
