@@ -110,7 +110,7 @@ async def _ask(caller: Caller, number: int, **options: Any) -> Counter[int]:
     return Counter(reply.status for reply in replies)
 
 
-@pytest.mark.parametrize("fault", ["dead", "down", "wrong_key", "no_credit", "unfinished"])
+@pytest.mark.parametrize("fault", ["dead", "down", "wrong_key", "no_credit", "unfinished", "silent"])
 async def test_what_fails_at_one_key_is_answered_by_another_and_the_key_is_left_alone_until_it_is_well(
     upstreams: Upstreams, caller: Caller, books: asyncpg.Pool, fault: str
 ) -> None:

@@ -94,9 +94,8 @@ class Cell:
         self._run = run
         self._watch = watch
         self._fault = {"fault": fault, **FAULTS[fault]}
-        self._forms: tuple[Form, ...] = (
-            ("sse",) if fault == "silent" else ("sse", "json")
-        )  # of which it is not known so soon
+        self._forms: tuple[Form, ...] = ("sse", "json") if fault != "silent" or len(model.ways) > 1 else ("sse",)
+        """A single silent key is known by its streams only: whole answers wait for it until their deadline."""
         self._scale = scale
         self._lot = random.Random(f"{model.name} {run.random.random()}")
         self._asked: list[Asked] = []

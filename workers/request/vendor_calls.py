@@ -252,10 +252,12 @@ class VendorCalls:
 
     def _is_streamed(self) -> bool:
         """Whether the vendor is asked for a stream: also without the caller's wish if the vendor would write less than the
-        output limit otherwise.
+        output limit otherwise, or if another upstream or model could answer, because only a stream shows soon that this
+        one is silent.
         """
         most = self._job.model.unstreamed_tokens
-        return self._job.stream or (most is not None and self._job.output_limit > most)
+        is_cut = most is not None and self._job.output_limit > most
+        return self._job.stream or is_cut or bool(self._job.fallbacks) or len(self._routes.of(self._job.model)) > 1
 
     def _idle_s(self) -> float:
         if self._tier == "flex":  # flex calls may wait at the vendor for minutes
