@@ -45,6 +45,9 @@ class Checks:
         for name, token in await asked_checks(self._client, list(self._cheapest)):
             model = self._cheapest[name]
             route = next((one for one in self._routes.of(model) if one.name == name), None)
+            await (
+                self._routes.states.exchange()
+            )  # an outcome counts for the term in which its call began: it must be the present one
             outcome = await self._call(route) if route else "its key is not there any more"
             await self._routes.states.exchange()  # so that the operator sees the state after the call
             log.info("upstream checked", upstream=name, model=model.name, outcome=outcome)
