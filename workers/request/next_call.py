@@ -94,7 +94,7 @@ class NextCall:
         `OperatorCredentials`.
         """
         while True:
-            match await self._routes.choose(self._job.model, turn_within_s=self._settings.retry_in_place_s):
+            match await self._routes.choose(self._job.model, turn_within_s=await self._turn_within_s()):
                 case Route() as route:
                     self._received.waits_since_ms = 0
                     if not route.turn.in_s or await self._await_turn(route):
@@ -176,6 +176,13 @@ class NextCall:
         await asyncio.sleep(wait_s)
         await self.ask_whether_it_is_wanted(error)
         return await self._routes.may_begin(route)
+
+    async def _turn_within_s(self) -> float:
+        """How long the call may wait for its turn. A request that would rather ask the next model takes only a turn that has
+        come: a turn that is taken and left would put off everybody's, and the model would never be called again.
+        """
+        takes_turns = any(self._routes.paces.take_turns(route.pace_name) for route in self._routes.of(self._job.model))
+        return 0.0 if takes_turns and await self._prefers_next_model() else self._settings.retry_in_place_s
 
     async def _prefers_next_model(self) -> bool:
         """Whether the next model of the chain is asked instead of waiting for this one."""
