@@ -181,8 +181,8 @@ class NextCall:
         """How long the call may wait for its turn. A request that would rather ask the next model takes only a turn that has
         come: a turn that is taken and left would put off everybody's, and the model would never be called again.
         """
-        takes_turns = any(self._routes.paces.take_turns(route.pace_name) for route in self._routes.of(self._job.model))
-        return 0.0 if takes_turns and await self._prefers_next_model() else self._settings.retry_in_place_s
+        passes = self._routes.take_turns(self._job.model) and await self._prefers_next_model()
+        return 0.0 if passes else self._settings.retry_in_place_s
 
     async def _prefers_next_model(self) -> bool:
         """Whether the next model of the chain is asked instead of waiting for this one."""

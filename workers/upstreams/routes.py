@@ -172,6 +172,10 @@ class Routes:
         """Whether the route is as good as the other: nobody waits for a turn if another route takes the call now."""
         return one.priority == other.priority and self.states.state(one.name) == "closed"
 
+    def take_turns(self, model: Model) -> bool:
+        """Whether calls of `model` go one after the other at one of its upstreams, because its vendor throttles."""
+        return any(self.paces.take_turns(route.pace_name) for route in self.of(model))
+
     def _takes_turns(self, route: Route) -> bool:
         """Whether the upstream is well except that it throttles."""
         return self.states.state(route.name) == "closed" and self.paces.take_turns(route.pace_name)

@@ -11,6 +11,7 @@ import pytest
 from arq.worker import Retry
 
 from shared import clock
+from shared.catalogue.models import Model
 from shared.catalogue.upstreams import Upstream
 from shared.errors import Expired, OperatorCredentials, ProviderBusy, RebootError
 from shared.job import Fallback
@@ -35,6 +36,9 @@ class Choices:
     def __init__(self, *choices: Route | NoneAvailable) -> None:
         self._choices = list(choices)
         self.turns_come = True
+
+    def take_turns(self, _: Model) -> bool:
+        return False
 
     async def choose(self, *_: object, turn_within_s: float) -> Route | NoneAvailable:
         return self._choices.pop(0)
