@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from shared.queue.queue import Queue
     from shared.settings import Settings
     from shared.stores.opening import Stores
-    from shared.stores.scripts import Scripts
     from workers.loop.leased_worker import LeasedWorker
     from workers.upstreams.paces import Paces
     from workers.upstreams.routes import Routes
@@ -70,7 +69,6 @@ def sweeps(stores: Stores[ArqRedis], queue: Queue, settler: Settler, routes: Rou
 
 def batch_tasks(
     stores: Stores[ArqRedis],
-    scripts: Scripts,
     queue: Queue,
     settler: Settler,
     paces: Paces,
@@ -92,7 +90,6 @@ def batch_tasks(
     finisher = BatchFinisher(
         pool=stores.pool,
         client=stores.redis,
-        scripts=scripts,
         queue=queue,
         settler=settler,
         feeder=feeder,

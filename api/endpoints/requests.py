@@ -20,11 +20,10 @@ from api.requests.streaming import send_stream
 from api.requests.view import RequestSummary, bytes_kept, summaries_of, view_of
 from api.services import SERVICES, Services
 from api.serving import following
-from shared.errors import InvalidRequest, Unavailable
-from shared.job import Done, Failed, unpack_event
+from shared.errors import InvalidRequest
+from shared.job import Done, Failed
 from shared.ledger.api_keys import ApiKey
-from shared.stores import keys
-from shared.stores.redis_client import UNREACHABLE
+from shared.queue.known import end_of_journal
 
 if TYPE_CHECKING:
     import redis.asyncio
@@ -147,15 +146,7 @@ async def _has_ended_before(client: redis.asyncio.Redis, logged: LoggedRequest, 
     """Whether all events come before `first`, so that nothing is left to send. Raises `InvalidRequest` if `first` is far
     beyond the last event, unless Redis may have lost events: then the request's end is sent.
     """
-    try:
-        async with client.pipeline(transaction=False) as pipe:
-            pipe.llen(keys.journal(logged.id))
-            pipe.lindex(keys.journal(logged.id), -1)
-            length, data = await pipe.execute()
-    except UNREACHABLE as error:
-        raise Unavailable("The stream cannot be read now: try again shortly.") from error
-    last = None if data is None else unpack_event(data)
-    ended = isinstance(last, Done | Failed)
+    length, last = await end_of_journal(client, logged.id)
     if length and first > length and (isinstance(last, Done) or logged.state == "pending"):
         raise InvalidRequest(f"There is no event {first - 1}: the stream has {length}.")
-    return ended and first == length
+    return isinstance(last, Done | Failed) and first == length

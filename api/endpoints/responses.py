@@ -28,8 +28,8 @@ from api.requests.streaming import send_stream
 from api.services import SERVICES, Services
 from api.serving import following, serve
 from shared.chat import estimated_input
-from shared.stores import keys
-from shared.stores.redis_client import UNREACHABLE
+from shared.errors import Unavailable
+from shared.queue.known import forget_answer, has_journal
 
 if TYPE_CHECKING:
     from shared.ledger.api_keys import ApiKey
@@ -90,8 +90,8 @@ async def delete_response(request: web.Request) -> web.Response:
         raise unknown(response)
     logged = await find_request(services.pool, key.account_id, request_id)
     if logged.state != "pending":  # a running request still needs its data in Redis, which expires soon after its end
-        with suppress(*UNREACHABLE):
-            await services.redis.unlink(keys.journal(request_id), keys.asked(request_id))
+        with suppress(Unavailable):
+            await forget_answer(services.redis, request_id)
     return web.Response(body=json_bytes(ResponseDeleted(id=response)), content_type="application/json")
 
 
@@ -178,8 +178,8 @@ async def _stream(
 
 async def _has_journal(services: Services, request_id: str) -> bool:
     """Whether the request's journal is still there. If Redis is away, reading the journal reports that."""
-    with suppress(*UNREACHABLE):
-        return bool(await services.redis.exists(keys.journal(request_id)))
+    with suppress(Unavailable):
+        return await has_journal(services.redis, request_id)
     return True
 
 

@@ -10,11 +10,12 @@ from api.formats.asked import Asked, Earlier
 from api.formats.responses.history import item_unknown, previous_unknown
 from api.formats.responses.ids import request_id_of, response_id
 from api.requests.log import LoggedRequest, State, answer_bytes, find_answer, find_request
-from api.requests.view import error_of, state_of, traces_of, usage_of
+from api.requests.view import as_served, error_of, state_of, usage_of
 from shared.errors import ErrorBody, InvalidRequest, NotFound, error_body
 from shared.ids import created_at
 from shared.job import Done, unpack_answer
 from shared.ledger.ledger import RESPONSES
+from shared.queue.known import known_of
 from shared.stores.postgres import reached
 
 if TYPE_CHECKING:
@@ -75,16 +76,16 @@ async def find_stored(pool: asyncpg.Pool, account_id: str, response: str) -> Sto
 
 async def standing_of(pool: asyncpg.Pool, client: redis.asyncio.Redis, logged: LoggedRequest) -> Standing:
     """The present state of the request. Raises `Unavailable`."""
-    traces = await traces_of(client, logged.id)
-    logged = traces.as_served(logged)
-    state, model = state_of(logged, traces), logged.model
+    known = await known_of(client, logged.id)
+    logged = as_served(logged, known)
+    state, model = state_of(logged, known), logged.model
     if state in {"queued", "running"}:
         return Standing(state=state, model=model, done=None, error=None)
-    answer = traces.answer
+    answer = known.answer
     if answer is None and (kept := await find_answer(pool, logged.id)):
         answer = kept.done
-    reason = logged.finish_reason or (traces.end.finish_reason if isinstance(traces.end, Done) else "")
-    usage, error = usage_of(logged, traces), error_of(logged, traces)
+    reason = logged.finish_reason or (known.end.finish_reason if isinstance(known.end, Done) else "")
+    usage, error = usage_of(logged, known), error_of(logged, known)
     done = answer and msgspec.structs.replace(answer, finish_reason=reason, usage=usage or answer.usage)
     return Standing(state=state, model=model, done=done, error=error_body(error.code, error.message) if error else None)
 
@@ -187,10 +188,10 @@ class Chains:
 
     async def _just_ended(self, request_id: str) -> Done | None:
         """The answer of a request that has just ended and whose answer is not in Postgres yet."""
-        traces = await traces_of(self._client, request_id)
-        if traces.end is None:
+        known = await known_of(self._client, request_id)
+        if known.end is None:
             raise InvalidRequest(
                 f"Previous response with id '{response_id(request_id)}' has not ended: wait for it.",
                 param="previous_response_id",
             )
-        return traces.answer
+        return known.answer

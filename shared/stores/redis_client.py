@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import redis.asyncio
@@ -137,6 +138,15 @@ async def connected(client: redis.asyncio.Redis, kept: Kept) -> Kept:
     await connection.connect()
     connection.hand_over(kept)
     return kept
+
+
+@contextlib.contextmanager
+def reached(what: str) -> Iterator[None]:
+    """Turn errors of an unreachable server within the block into `Unavailable`, whose message begins with `what`."""
+    try:
+        yield
+    except UNREACHABLE as error:
+        raise Unavailable(f"{what} cannot be read now: try again shortly.") from error
 
 
 async def require_no_eviction(client: redis.asyncio.Redis) -> None:

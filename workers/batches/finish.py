@@ -18,7 +18,7 @@ from shared.ids import created_at
 from shared.lanes import fed_queue
 from shared.ledger.rows import Settlement
 from shared.queue.claims import EPOCHS_PER_ENQUEUE
-from shared.queue.journal import read_on
+from shared.queue.known import lost_among
 from shared.stores.lock_numbers import Lock
 from workers.batches.items import ItemMaker
 from workers.sweeps.locks import alone
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from shared.ledger.settler import Settler
     from shared.queue.queue import Queue
     from shared.settings import Settings
-    from shared.stores.scripts import Scripts
     from workers.batches.feed import BatchFeeder
 
 log = structlog.get_logger(__name__)
@@ -47,7 +46,6 @@ class BatchFinisher:
         *,
         pool: asyncpg.Pool,
         client: redis.asyncio.Redis,
-        scripts: Scripts,
         queue: Queue,
         settler: Settler,
         feeder: BatchFeeder,
@@ -56,13 +54,11 @@ class BatchFinisher:
     ) -> None:
         self._pool = pool
         self._client = client
-        self._scripts = scripts
         self._queue = queue
         self._settler = settler
         self._feeder = feeder
         self._items = ItemMaker(catalogue, settings)
         self._settings = settings
-        self._lost_checked_at = 0.0
 
     async def look(self) -> None:
         """Do everything that is due. Raises redis-py's and asyncpg's errors and `Unavailable`."""
@@ -111,7 +107,7 @@ class BatchFinisher:
         they were settled.
         """
         rows = await self._pool.fetch(BATCHES["running_since"], self._settings.batch_lost_after_s, ITEMS_PER_LOOK)
-        lost = [row["request_id"] for row in rows if await self._is_lost(row["request_id"])]
+        lost = await lost_among(self._client, [row["request_id"] for row in rows])
         settled = await settle_kept(self._client, self._settler, lost)
         lost = [one for one in lost if one not in settled]
         for row in await self._pool.fetch(BATCHES["maybe_lost"], lost) if lost else ():
@@ -125,10 +121,6 @@ class BatchFinisher:
             await self._feeder.enqueue(
                 row["provider"], job, row["key_id"], epoch=max(1, int(age_s)) * EPOCHS_PER_ENQUEUE
             )
-
-    async def _is_lost(self, request_id: str) -> bool:
-        found = await read_on(self._scripts, request_id, 0, events_max=1, bytes_max=1)
-        return not found.alive and not found.entries
 
     async def _end(self) -> None:
         """End batches; if batches are exported, only those that have been."""

@@ -17,7 +17,6 @@ from signal import Signals
 from typing import Any
 
 import structlog
-from arq.constants import abort_jobs_ss
 from arq.worker import Worker
 
 from shared.errors import Unavailable
@@ -25,6 +24,7 @@ from shared.job import Job as Request
 from shared.lanes import QueueName, provider_of, short_name
 from shared.queue.byte_limits import Ending
 from shared.queue.claims import Claim, Memory, Opening, Room
+from shared.queue.known import cancelled_among
 from shared.queue.queue import Queue
 from shared.runtime.metrics import JOBS_RUNNING, LEASES_LOST
 from shared.stores.redis_client import UNREACHABLE
@@ -324,9 +324,9 @@ class LeasedWorker(Worker):
         """
         stoppable = [lease for lease in self.leases.values() if lease.has_begun and not lease.is_unstoppable]
         running = [lease for lease in stoppable if lease.job_id in self.job_tasks and not lease.cancelled_for]
-        scores = await self.pool.zmscore(abort_jobs_ss, [lease.job_id for lease in running]) if running else []
-        for lease, score in zip(running, scores, strict=True):
-            if score is not None and not lease.is_unstoppable:  # this may have changed during the question
+        cancelled = await cancelled_among(self.pool, [lease.job_id for lease in running])
+        for lease in running:
+            if lease.job_id in cancelled and not lease.is_unstoppable:  # this may have changed during the question
                 self.aborting_tasks.add(lease.job_id)
                 self._cancel(lease, "abort")
 

@@ -10,7 +10,6 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, NoReturn
 
 import structlog
-from arq.constants import abort_jobs_ss
 from arq.worker import Retry
 
 from shared import clock
@@ -23,9 +22,10 @@ from shared.errors import (
     ProviderNotConfigured,
     ProviderTimeout,
     RebootError,
+    Unavailable,
 )
+from shared.queue.known import cancelled_among
 from shared.queue.upstreams import FAILS, none_is_available
-from shared.stores.redis_client import UNREACHABLE
 from workers.request.past import note_calls
 from workers.request.retry import delay_before_retry
 from workers.upstreams.routes import NoneAvailable, Route
@@ -225,7 +225,7 @@ class NextCall:
         """Return the job to the queue for `delay_s`; the next attempt must know how often the vendor was called."""
         try:
             await note_calls(self._client, self._job.id, self._received)
-        except UNREACHABLE:
+        except Unavailable:
             raise error from None
         raise Retry(defer=delay_s) from error
 
@@ -234,10 +234,10 @@ class NextCall:
         not at all while a vendor bills to the end; a call after that would have to be paid.
         """
         try:
-            asked = await self._client.zscore(abort_jobs_ss, self._job.id)
-        except UNREACHABLE:
+            is_cancelled = await cancelled_among(self._client, [self._job.id])
+        except Unavailable:
             raise error from None
-        if asked is not None:
+        if is_cancelled:
             raise Cancelled("The request was cancelled.")
 
     def _delay_before_retry(self, error: RebootError) -> float | None:

@@ -1,15 +1,19 @@
-"""Reads from Redis what earlier attempts of a request have left, and records calls for the next attempt."""
+"""Reads from Redis what earlier attempts of a request have left, and records calls for the next attempt. Nothing else in
+Python reads the hash of `keys.run`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
-from shared.job import AnswerPart, Done, Failed, Served, bytes_of, unpack_event, unpack_settlement
+from shared.job import bytes_of, unpack_event, unpack_settlement
 from shared.ledger.rows import LostCall, Settlement
+from shared.queue.known import MANY, ONE, Journaled
 from shared.stores import keys
+from shared.stores.redis_client import reached
 
 if TYPE_CHECKING:
     import redis.asyncio
@@ -29,16 +33,12 @@ class CallOfClaim(NamedTuple):
     upstream: str
 
 
-class Past(msgspec.Struct, frozen=True):
-    """What earlier attempts left: a journal of `length` events and `bytes`; `parts` of an answer with `text_bytes` that the
-    vendor sent in `pieces` pieces; `calls` to vendors. If the request has `ended`, `settlement` may still have to be
-    settled.
+class Past(Journaled, frozen=True):
+    """What earlier attempts left: a journal with `bytes`, and `calls` to vendors. If the request has ended, `settlement` may
+    still have to be settled.
     """
 
-    length: int = 0
     bytes: int = 0
-    text_bytes: int = 0
-    pieces: int = 0
     calls: int = 0
     refused: int = 0
     """Calls that found no capacity."""
@@ -54,26 +54,59 @@ class Past(msgspec.Struct, frozen=True):
     """Since when no upstream was open for the request, in Unix milliseconds; 0 if one was."""
     waits: int = 0
     """How often the request went back to the queue by itself."""
-    parts: tuple[AnswerPart, ...] = ()
-    ended: bool = False
     settlement: Settlement | None = None
+
+    @property
+    def length(self) -> int:
+        """The number of events."""
+        return len(self.events)
+
+    @property
+    def text_bytes(self) -> int:
+        """Bytes of the answer so far."""
+        return sum(map(bytes_of, self.parts))
+
+    @property
+    def pieces(self) -> int:
+        """The pieces in which the vendor sent them."""
+        return sum(part.pieces for part in self.parts)
+
+
+class Waiting(NamedTuple):
+    """What Redis knows of a request in a queue: the account that asked (empty if that is unknown), the epoch of its newest
+    claim, and whether another model may serve it.
+    """
+
+    id: str
+    account_id: str
+    epoch: int
+    goes_on: bool
+
+
+async def waiting_of(client: redis.asyncio.Redis, request_ids: Sequence[str]) -> list[Waiting]:
+    """What Redis knows of these requests. Raises `Unavailable`."""
+    with reached(MANY):
+        async with client.pipeline(transaction=False) as pipe:
+            for one in request_ids:
+                pipe.hmget(keys.run(one), ["account", "epoch", "goes_on"])
+            runs = await pipe.execute()
+    return [
+        Waiting(one, (account or b"").decode(), int(epoch or 0), goes_on == b"1")
+        for one, (account, epoch, goes_on) in zip(request_ids, runs, strict=True)
+    ]
 
 
 async def look_back(client: redis.asyncio.Redis, request_id: str) -> Past:
-    """Read the journal, the recorded calls and the settle record of a request. Raises redis-py's errors."""
-    async with client.pipeline(transaction=False) as pipe:
-        pipe.lrange(keys.journal(request_id), 0, -1)
-        pipe.hgetall(keys.run(request_id))
-        pipe.hget(keys.SETTLES, request_id)
-        journal, run, record = await pipe.execute()
-    events = [unpack_event(data) for data in journal]
-    parts = tuple(event for event in events if not isinstance(event, Done | Failed | Served))
+    """Read the journal, the recorded calls and the settle record of a request. Raises `Unavailable`."""
+    with reached(ONE):
+        async with client.pipeline(transaction=False) as pipe:
+            pipe.lrange(keys.journal(request_id), 0, -1)
+            pipe.hgetall(keys.run(request_id))
+            pipe.hget(keys.SETTLES, request_id)
+            journal, run, record = await pipe.execute()
     return Past(
-        length=len(events),
+        events=tuple(map(unpack_event, journal)),
         bytes=sum(map(len, journal)),
-        text_bytes=sum(map(bytes_of, parts)),
-        pieces=sum(part.pieces for part in parts),
-        parts=parts,
         calls=int(run.get(b"calls", 0)),
         refused=int(run.get(b"refused", 0)),
         moved=int(run.get(b"moved", 0)),
@@ -82,7 +115,6 @@ async def look_back(client: redis.asyncio.Redis, request_id: str) -> Past:
         calls_of_claims=tuple(_calls_of_claims(run)),
         waits_since_ms=int(run.get(b"waits_since", 0)),
         waits=int(run.get(b"waits", 0)),
-        ended=bool(events) and isinstance(events[-1], Done | Failed),
         settlement=unpack_settlement(record) if record else None,
     )
 
@@ -101,7 +133,7 @@ def packed_lost(received: Received) -> bytes:
 
 async def note_calls(client: redis.asyncio.Redis, request_id: str, received: Received) -> None:
     """Record the calls so far, their outcomes, and that the request waits deliberately, for the next attempt. Raises
-    redis-py's errors.
+    `Unavailable`.
     """
     noted: dict[str, str | bytes] = {
         "calls": str(received.attempts),
@@ -111,8 +143,11 @@ async def note_calls(client: redis.asyncio.Redis, request_id: str, received: Rec
     }
     if lost := packed_lost(received):
         noted["lost"] = lost
-    async with client.pipeline(transaction=False) as pipe:
-        pipe.hset(keys.run(request_id), mapping=noted)
-        pipe.hincrby(keys.run(request_id), "waits", 1)
-        pipe.expire(keys.run(request_id), RUN_LIVE_S)  # the hash may be new because Redis was emptied, and must expire
-        await pipe.execute()
+    with reached(ONE):
+        async with client.pipeline(transaction=False) as pipe:
+            pipe.hset(keys.run(request_id), mapping=noted)
+            pipe.hincrby(keys.run(request_id), "waits", 1)
+            pipe.expire(
+                keys.run(request_id), RUN_LIVE_S
+            )  # the hash may be new because Redis was emptied, and must expire
+            await pipe.execute()

@@ -24,7 +24,7 @@ def resume_calls(
     of the answer exists.
     """
     for call in past.calls_of_claims:
-        if call.number > past.calls and not (past.length and call.epoch == last_epoch):
+        if call.number > past.calls and not (past.events and call.epoch == last_epoch):
             lose_with_worker(job, received, call, factor_of(job.model, call.upstream))
     died = past.calls + max(0, last_epoch % EPOCHS_PER_ENQUEUE - past.waits)
     received.attempts = max(died, *(call.number for call in past.calls_of_claims), 0)

@@ -15,10 +15,7 @@ from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import msgspec
 import structlog
-from arq.constants import job_key_prefix
-from arq.jobs import SerializationError, deserialize_job_raw
 from arq.worker import Retry
 
 from shared import clock
@@ -30,14 +27,14 @@ from shared.errors import (
     RebootError,
     Unavailable,
 )
-from shared.job import AnswerPart, Done, Failed, Job, Sealed, Served, arq_deserializer, unpack_job
+from shared.job import AnswerPart, Done, Failed, Job, Sealed, Served, unpack_job
 from shared.lanes import lane_of, provider_of
 from shared.queue.journal import Journal, LeaseLost, RequestVoid
+from shared.queue.known import job_of
 from shared.queue.queue import BATCH_RUN_KEPT_S
 from shared.runtime import traces
 from shared.runtime.last_minute import LAST_MINUTE
 from shared.runtime.metrics import STAGE_SECONDS
-from shared.stores.redis_client import UNREACHABLE
 from workers.loop.lease import Lease, own_lease
 from workers.request.billing import Received, failed, succeeded, void
 from workers.request.fallbacks import may_go_on, next_is_well, told_with_chain, tried_now, with_its_marks
@@ -117,14 +114,12 @@ async def run_request(ctx: dict[str, Any], payload: Sealed) -> None:
 async def end_discarded(runner: Runner, worker: LeasedWorker, lease: Lease) -> None:
     """End a request that arq drops before it runs (aborted while it waited): it still has a reader and a hold."""
     try:
-        payload = await runner.redis.get(job_key_prefix + lease.job_id)
-        if payload is None:
+        job = await job_of(runner.redis, lease.job_id)
+        if job is None:
             return  # the sweep of expired holds ends the request
-        _, (sealed,), *_ = deserialize_job_raw(payload, deserializer=arq_deserializer)
-        job = unpack_job(sealed.data)
         with runner.answers.of(job.account_id) as room:
             await Attempt(runner, worker, job, lease, room).cancel_unstarted()
-    except (LeaseLost, SerializationError, msgspec.DecodeError, *UNREACHABLE) as error:
+    except (LeaseLost, Unavailable) as error:
         log.warning("discarded request not ended", request_id=lease.job_id, reason=type(error).__name__)
 
 
@@ -156,7 +151,7 @@ class Attempt:
         self._note_wait()
         try:
             past = await self._look_back() if self._claim.tries > 1 else Past()
-            if past.ended:
+            if past.end:
                 self._settle_again(past.settlement)
                 return
             if await self._has_ended_long_ago():
@@ -190,7 +185,7 @@ class Attempt:
     async def _look_back(self) -> Past:
         try:
             return await look_back(self._runner.redis, self._job.id)
-        except UNREACHABLE as error:
+        except Unavailable as error:
             raise Retry(defer=self._runner.settings.settle_retry_s) from error
 
     async def _has_ended_long_ago(self) -> bool:
@@ -212,7 +207,7 @@ class Attempt:
     async def cancel_unstarted(self) -> None:
         """End the request as cancelled; what an earlier attempt had sent to the caller is charged."""
         past = await look_back(self._runner.redis, self._job.id)
-        if past.ended:
+        if past.end:
             self._settle_again(past.settlement)
             return
         if await self._has_ended_long_ago():
@@ -235,7 +230,7 @@ class Attempt:
             self._answer.parts.extend(past.parts)
 
     def _refuse_what_must_not_run(self, past: Past) -> None:
-        if past.length:
+        if past.events:
             raise ProviderError("The service lost the worker that was answering: what you received is all there is.")
         if self._job.left_s() <= 0:
             raise Expired("The request waited in the queue until its deadline: try again later.")

@@ -7,24 +7,21 @@ their deadline passes.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import structlog
-from arq.constants import abort_jobs_ss, job_key_prefix
-from arq.jobs import deserialize_job_raw
 
 from shared import clock
 from shared.errors import Cancelled, Overloaded
 from shared.ids import created_at
-from shared.job import arq_deserializer, unpack_job
 from shared.lanes import PROVIDERS, lane_of, lanes_of, queue_of
 from shared.ledger.rows import Settlement
 from shared.queue.heartbeat import living_workers, serve, takers_of
-from shared.stores import keys
+from shared.queue.known import cancelled_among, job_of
 from shared.stores.lock_numbers import Lock
 from workers.request.billing import Received
 from workers.request.fallbacks import tried_now
-from workers.request.past import look_back, packed_lost
+from workers.request.past import Waiting, look_back, packed_lost, waiting_of
 from workers.request.reporting import report_fallback
 from workers.request.resuming import resume_calls
 from workers.sweeps.locks import alone
@@ -44,18 +41,6 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 LOOKED_AT_ONCE = 500
 NOBODY = Overloaded("No worker takes requests for its model now.")
-
-
-class _Waiting(NamedTuple):
-    """A request in a queue: the account that asked, how often it was claimed, whether another model may serve it, and whether
-    somebody asked to cancel it.
-    """
-
-    id: str
-    account_id: str
-    epoch: int
-    goes_on: bool
-    is_cancelled: bool
 
 
 class Stranded:
@@ -91,32 +76,21 @@ class Stranded:
     async def _look_at(self, queue: QueueName, workers: Sequence[Heartbeat]) -> int:
         seconds, _ = await self._client.time()
         before_ms = int((seconds - self._after_s) * 1000)
-        found: list[_Waiting] = []
-        looked_at = 0
-        while ids := await self._client.zrangebyscore(queue, "-inf", before_ms, looked_at, LOOKED_AT_ONCE):
-            looked_at += len(ids)
-            found += await self._known_of([job_id.decode() for job_id in ids])
+        found: list[Waiting] = []
+        cancelled: set[str] = set()
+        while ids := await self._client.zrangebyscore(queue, "-inf", before_ms, len(found), LOOKED_AT_ONCE):
+            request_ids = [one.decode() for one in ids]
+            found += await waiting_of(self._client, request_ids)
+            cancelled |= await cancelled_among(self._client, request_ids)
         done = 0
         for one in found:
-            if one.is_cancelled and not one.epoch:
+            if one.id in cancelled and not one.epoch:
                 done += await self._end(queue, one)
             elif one.goes_on:
                 done += await self._goes_on(queue, workers, one.id, one.epoch)
         return done
 
-    async def _known_of(self, ids: Sequence[str]) -> list[_Waiting]:
-        async with self._client.pipeline(transaction=False) as pipe:
-            for job_id in ids:
-                pipe.hmget(keys.run(job_id), ["account", "epoch", "goes_on"])
-                pipe.zscore(abort_jobs_ss, job_id)
-            told = await pipe.execute()
-        rows = zip(ids, told[::2], told[1::2], strict=True)
-        return [
-            _Waiting(job_id, (account or b"").decode(), int(epoch or 0), goes_on == b"1", asked is not None)
-            for job_id, (account, epoch, goes_on), asked in rows
-        ]
-
-    async def _end(self, queue: QueueName, one: _Waiting) -> bool:
+    async def _end(self, queue: QueueName, one: Waiting) -> bool:
         """End a request for which no vendor was called. False if a worker has it after all."""
         if not one.account_id or not await self._queue.bury(one.id, queue, or_void=False):
             return False
@@ -136,12 +110,10 @@ class Stranded:
         return True
 
     async def _goes_on(self, queue: QueueName, workers: Sequence[Heartbeat], job_id: str, epoch: int) -> bool:
-        payload = await self._client.get(job_key_prefix + job_id)
+        job = await job_of(self._client, job_id)
         past = await look_back(self._client, job_id)
-        if payload is None or past.length:
+        if job is None or past.events:
             return False
-        _, (sealed,), *_ = deserialize_job_raw(payload, deserializer=arq_deserializer)
-        job = unpack_job(sealed.data)
         received = Received(lost=list(past.lost))
         resume_calls(received, job, past, epoch, self._routes.cost_factor)
         calls = received.attempts

@@ -57,7 +57,6 @@ async def finisher(
         yield BatchFinisher(
             pool=pool,
             client=redis_client,
-            scripts=lua,
             queue=queue,
             settler=Settler(ledger, group, retry_s=0.01),
             feeder=feeder,

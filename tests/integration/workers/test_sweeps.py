@@ -435,36 +435,32 @@ async def test_a_later_attempt_knows_what_was_sent_called_and_owed(
     snowman = Chunk("\N{SNOWMAN}", pieces=2)
     await journal.append(snowman)
     first = len(pack(snowman))
-    assert await look_back(redis_client, claimed.id) == Past(
-        length=1,
+    past = await look_back(redis_client, claimed.id)
+    assert (past.length, past.text_bytes, past.pieces, past.end) == (1, 3, 2, None)
+    assert past == Past(
+        (snowman,),
         bytes=first,
-        text_bytes=3,
-        pieces=2,
         calls=2,
         moved=1,
         lost=(lost,),
         upstream="openai",
         calls_of_claims=(of_claim,),
         waits=1,
-        parts=(snowman,),
     )
     settlement = a_settlement(a_reservation("acc_x", id=claimed.id), charge=1)
     done = Done("stop", Usage(1, 1), 1)
     await journal.append(done, settlement)
     past = await look_back(redis_client, claimed.id)
+    assert (past.length, past.text_bytes, past.pieces, past.end) == (2, 3, 2, done)
     assert past == Past(
-        length=2,
+        (snowman, done),
         bytes=first + len(pack(done)),
-        text_bytes=3,
-        pieces=2,
         calls=2,
         moved=1,
         lost=(lost,),
         upstream="openai",
         calls_of_claims=(of_claim,),
         waits=1,
-        parts=(snowman,),
-        ended=True,
         settlement=settlement,
     )
     assert not await queue.bury(claimed.id, OPENAI)

@@ -61,8 +61,8 @@ class Told:
     async def throttled(self, model: str, *_: float | None) -> None:
         self.paced.append((model, "throttled"))
 
-    async def zscore(self, *_: str) -> None:
-        return None
+    async def zmscore(self, _: str, ids: list[str]) -> list[None]:
+        return [None for _ in ids]
 
 
 async def _called(job: Job, vendor: Vendor, told: Told) -> Received:

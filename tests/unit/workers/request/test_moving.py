@@ -58,8 +58,8 @@ class Vendor:
 class NotCancelled:
     """Redis, in which nobody has asked to abort."""
 
-    async def zscore(self, *_: str) -> None:
-        return None
+    async def zmscore(self, _: str, ids: list[str]) -> list[None]:
+        return [None for _ in ids]
 
 
 async def _called(job: Job, *vendors: Vendor, settings: Settings = NEVER_WAITS) -> Received:

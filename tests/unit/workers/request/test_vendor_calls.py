@@ -110,8 +110,8 @@ class Forgetful:
 class NotCancelled:
     """Redis, in which nobody has asked to abort."""
 
-    async def zscore(self, *_: str) -> None:
-        return None
+    async def zmscore(self, _: str, ids: list[str]) -> list[None]:
+        return [None for _ in ids]
 
 
 async def test_a_talk_goes_on_without_thoughts_that_its_vendor_refuses() -> None:

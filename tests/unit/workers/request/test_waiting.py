@@ -58,8 +58,8 @@ class Run:
     def __init__(self) -> None:
         self.noted: dict[str, Any] = {}
 
-    async def zscore(self, *_: str) -> None:
-        return None
+    async def zmscore(self, _: str, ids: list[str]) -> list[None]:
+        return [None for _ in ids]
 
     def pipeline(self, *, transaction: bool) -> Run:
         assert not transaction
