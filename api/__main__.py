@@ -25,13 +25,15 @@ from shared.stores.migrations import MigrationError
 log = structlog.get_logger(__name__)
 BACKLOG = 1024
 CLOSE_S = 1.0
-"""How long connections may take to close by themselves once no request is running."""
+"""Seconds that connections have to close by themselves once no request is running."""
 LINGER_S = 0.5
-"""How long requests that are already on their way over established connections are still answered before these close."""
+"""Seconds for which requests that are already on their way over established connections are still answered before these
+connections close.
+"""
 
 
 def main() -> int:
-    """Exit status 0 after a drain, 1 when it could not start."""
+    """Run until the process is told to stop. Exit status 0 after a drain, 1 if it could not start."""
     try:
         settings = Settings.load()
         telemetry.configure(settings, "web")

@@ -51,8 +51,8 @@ def _called(method: str, path: str) -> str:
 
 
 def _meant(path: str, offered: list[str]) -> str | None:
-    """The path that a client with another base URL would have called: /v1 is missing or doubled, or the base is a whole
-    endpoint. None if there is none.
+    """The path that a client with another base URL would have called: `/v1` is missing or doubled, or the base URL is a
+    whole endpoint. None if no such path is offered.
     """
     tidy = re.sub(r"/{2,}", "/", path).rstrip("/")
     if tidy in offered:

@@ -1,7 +1,8 @@
 """Calls from web pages (CORS, fetch.spec.whatwg.org), for the origins that `CORS_ORIGINS` names; none by default.
 
-A browser first asks, by a preflight without a key, what a page of another origin may send, and gives the page an answer
-only if a header allows it. Cookies are never accepted, so credentials in the sense of CORS are not allowed.
+Before a call, a browser sends a preflight without a key and asks what a page of another origin may send. It gives the
+page an answer only if a header allows it. Cookies are never accepted, so credentials in the sense of CORS are not
+allowed.
 """
 
 from __future__ import annotations
@@ -29,8 +30,8 @@ MAX_AGE_S = 7_200
 async def answer_preflight(
     request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
 ) -> web.StreamResponse:
-    """Grant a preflight of a named origin, whatever is at the path: the page should be able to read the error if nothing is
-    there.
+    """Grant a preflight of a named origin, whatever is at the path: if nothing is there, the page should be able to
+    read the error.
     """
     asked_for = request.headers.get("Access-Control-Request-Method")
     if request.method != "OPTIONS" or asked_for is None or _allowed(request) is None:

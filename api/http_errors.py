@@ -1,7 +1,7 @@
-"""Replaces the answers that aiohttp itself gives to unparsable requests by errors in the API's form.
+"""Replaces the answers that aiohttp itself gives to unparsable requests by errors in the API's form, and watches the
+readers of all answers.
 
-aiohttp's own text quotes what it could not read, which may be a key or a prompt. The readers of all answers are also
-watched here.
+aiohttp's own text quotes what it could not read, which may be a key or a prompt.
 """
 
 from __future__ import annotations
@@ -51,7 +51,9 @@ class Handler(HalfClosedHandler):
         super().connection_lost(exc)
 
     async def start(self) -> None:
-        """Serve all requests of the connection. Unread bytes at its end are not kept for ever, either."""
+        """Serve all requests of the connection. At its end, bytes that the reader does not take are not kept for ever,
+        either.
+        """
         transport = self.transport
         try:
             await super().start()

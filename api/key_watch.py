@@ -26,7 +26,7 @@ log = structlog.get_logger(__name__)
 
 
 class Watch(NamedTuple):
-    """Something that a key has open. `stop` is called once, with the reason."""
+    """Something that a key has open, such as a stream. `stop` is called once, with the reason."""
 
     key_id: str
     began_at: datetime
@@ -34,7 +34,9 @@ class Watch(NamedTuple):
 
 
 class KeyWatch:
-    """Use `watching(key_id, stop)` while something is open. The owner runs `run` as a task."""
+    """Stops what callers have open when their key ends. Use `watching(key_id, stop)` while something is open; the owner
+    runs `run` as a task.
+    """
 
     def __init__(self, pool: asyncpg.Pool, settings: Settings) -> None:
         self._pool = pool

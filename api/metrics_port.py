@@ -1,5 +1,5 @@
-"""What a front door serves on its metrics port beside metrics: how much waits in the queues, and the number by which
-workers are scaled (`/scale`).
+"""Pages that a front door serves on its metrics port beside metrics: how much waits in the queues, and the number by
+which workers are scaled (`/scale`).
 """
 
 from __future__ import annotations

@@ -29,7 +29,7 @@ OUR_FAULT = (
     " is no such request, nothing is charged."
 )
 PROBES = ("/healthz", "/readyz")
-"""Paths that machines ask again and again: they have no spans."""
+"""Paths that machines call again and again; they have no spans."""
 SERVER_ERRORS = 500
 _SURROGATE = re.compile("[\ud800-\udfff]")
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -61,7 +61,7 @@ async def request_ids(request: web.Request, handler: Handler) -> web.StreamRespo
 
 
 async def _traced(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """In a span, which is the child of the caller's."""
+    """Handle the request in a span, which is a child of the caller's span."""
     route, parent = _route(request), request.headers.get("traceparent", "")
     told = {
         "http.request.method": request.method,
@@ -71,7 +71,7 @@ async def _traced(request: web.Request, handler: Handler) -> web.StreamResponse:
     with traces.span(route, "server", parent, told) as span:
         structlog.contextvars.bind_contextvars(trace_id=span.trace_id)
         response = await handler(request)
-        # a repeat is the request that came first
+        # a repeat has the id of the request that came first
         span.note({"http.response.status_code": response.status, "rebootml.request_id": request[REQUEST_ID]})
         if response.status >= SERVER_ERRORS:
             span.fail(str(response.status))
@@ -113,7 +113,7 @@ async def errors(request: web.Request, handler: Handler) -> web.StreamResponse:
         log.exception("unexpected error", route=_route(request))
         return _answer(request, RebootError(OUR_FAULT))
     if ASKED_BY in request and is_callers_fault:
-        # only here has the error been let go of, whose traceback may hold a large body
+        # wait only here, where the error is gone: its traceback may hold a large body
         await request.app[REFUSAL_PACE].keep(request[ASKED_BY])
     return response
 

@@ -36,7 +36,7 @@ class OperatorAuth:
         self._pool = pool
         self._guesses_max = settings.operator_guesses_max
         self._guesses: dict[str, tuple[float, int]] = {}
-        """Wrong tokens by address: since when, and how many."""
+        """By address, the time of its first wrong token and the number of its wrong tokens."""
         self._good: set[str] = set()
         self._lane = asyncio.Lock()
 

@@ -25,9 +25,9 @@ GUESSED: Errors = (errors.RateLimited,)
 FOUND: Errors = (*GUESSED, errors.NotFound)
 CHANGES: Errors = (*GUESSED, errors.Overloaded, errors.Conflict)
 """Errors of routes that take a `ref`; their bodies need room, too."""
-AGAIN = (Header(REPLAYED, "`true` when an earlier request with this `ref` is answered again."),)
+AGAIN = (Header(REPLAYED, "`true` if this is the answer of an earlier request with the same `ref`."),)
 ACCOUNT = {"id": "An account's id, `acc_…`."}
-UPSTREAM = {"name": "As `GET /operator/upstreams` names it."}
+UPSTREAM = {"name": "The name of an upstream, as in `GET /operator/upstreams`."}
 PROVIDER = {"provider": "`openai`, `bedrock`, `deepseek` or `gemini`."}
 
 
@@ -123,7 +123,7 @@ OPERATOR_ROUTES: tuple[Route, ...] = (
     _get(
         "/operator/queues",
         operator_routing.get_queues,
-        "What waits, and who works",
+        "Queues and workers",
         Queues,
         "read",
         errors=GUESSED,

@@ -1,4 +1,4 @@
-"""What the routes of the operators' API share: authentication, and making each change once per `ref`."""
+"""Parts that the routes of the operators' API share: authentication, and making each change once per `ref`."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ Ref = Annotated[
         min_length=1,
         max_length=REF_LENGTH_MAX,
         pattern=told_as("text that is not blank and has no NUL", r"^[^\x00]*[^\x00\s][^\x00]*$"),
-        description="Of your own; the same again, with the same body, does nothing and has the first answer.",
+        description="Your own name of this change; the same `ref` and body again return the first answer.",
     ),
 ]
 T = TypeVar("T")
 
 
 class Asker(NamedTuple):
-    """The operator who calls, with a token that has the scope. `secret` is the token's."""
+    """The operator who calls, with a token that has the scope. `secret` is the token's secret."""
 
     services: Services
     operator: str
@@ -44,10 +44,12 @@ class Asker(NamedTuple):
 
 
 class RefBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The body of a change that may be repeated as it is."""
+    """The body of a change that may be repeated unchanged."""
 
     ref: Ref | None = None
-    """Your own name of this change; the same one again has the first answer. It may be left out."""
+    """Your own name of this change; sending the same `ref` again returns the first answer and changes nothing. It may
+    be left out.
+    """
 
 
 ref_decoder = msgspec.json.Decoder(RefBody)

@@ -77,44 +77,55 @@ KEPT: Errors = (*OWN, errors.Gone)
 
 REPEATABLE = Header(
     "Idempotency-Key",
-    "The same key and body again are the same request for 24 hours: replayed, and charged once.",
+    "A key that makes the request safe to repeat. The same key with the same body is the same request for 24 hours: its"
+    " answer is replayed, and it is charged once.",
     {"type": "string", "minLength": 1, "maxLength": IDEMPOTENCY_KEY_LENGTH_MAX},
 )
-PREFER = Header("Prefer", "`respond-async` answers 202 at once; the answer is fetched at `Location`.")
+PREFER = Header("Prefer", "`respond-async` answers 202 at once; `Location` says where the answer will be.")
 LAST_EVENT = Header(
     "Last-Event-ID",
-    "The number of the last event that arrived; goes before `after`.",
+    "The number of the last event that arrived; it comes before `after`.",
     {"type": "integer", "minimum": 0, "maximum": requests.SEQUENCE_MAX},
 )
-OUTPUT_LIMIT = Header("x-output-limit", "Tokens that the answer may have at most.", {"type": "integer"})
-REPLAYED = Header("Idempotent-Replayed", "`true` when an earlier request with this key is answered again.")
+OUTPUT_LIMIT = Header("x-output-limit", "The most output tokens that the answer may have.", {"type": "integer"})
+REPLAYED = Header("Idempotent-Replayed", "`true` if this is the answer of an earlier request with the same key.")
 RATE = (
-    Header("x-ratelimit-limit-requests", "Requests per minute of a key that has a limit.", {"type": "integer"}),
-    Header("x-ratelimit-remaining-requests", "Requests left in this minute.", {"type": "integer"}),
-    Header("x-ratelimit-reset-requests", "Time until all of them are left again, such as `1.500s`."),
+    Header(
+        "x-ratelimit-limit-requests",
+        "The request limit of the key, per minute; only for keys that have one.",
+        {"type": "integer"},
+    ),
+    Header(
+        "x-ratelimit-remaining-requests",
+        "The requests that the key may still make in this minute.",
+        {"type": "integer"},
+    ),
+    Header("x-ratelimit-reset-requests", "The time after which the whole limit is left again, such as `1.500s`."),
 )
 IGNORED = Header(
     "x-ignored",
-    "Fields of the body, and `?` parameters of the query, that were left out: nothing here can honour them.",
+    "Names of the fields of the body, and of query parameters (`?name`), that were left out: nothing here can honour them.",
 )
-TOKEN_COUNT = Header("x-token-count", "Always `estimate`: the front door counts, no vendor is asked.")
+TOKEN_COUNT = Header("x-token-count", "Always `estimate`: the front door counts the tokens without asking a vendor.")
 ADMITTED = (
     OUTPUT_LIMIT,
     IGNORED,
-    Header("x-model-successor", "The model that answered instead of a retired one."),
+    Header("x-model-successor", "The model that answers for the requested one, which is retired."),
     Header(
         "x-model-served",
-        "With `models`: the model that answered; of a stream only where that is known before the first byte.",
+        "Only with `models`: the model that answered. A stream has it if the model is known before the first byte.",
     ),
     REPLAYED,
     *RATE,
 )
-VERSION = Header("anthropic-version", "Anthropic's clients send it: their form is answered.")
-LOCATION = Header("Location", "Where the answer is fetched: `/api/requests/{id}`.")
-CONSOLE = Header("Location", "The console: `/console`.")
+VERSION = Header(
+    "anthropic-version", "The header that Anthropic's clients send; it selects Anthropic's form of the answer."
+)
+LOCATION = Header("Location", "The path at which the answer is fetched, `/api/requests/{id}`.")
+CONSOLE = Header("Location", "The path of the console, `/console`.")
 
 STREAMS = {
-    "text/plain": "The text as it comes. With `stats`, and after a failure, the byte 0x1E and one JSON record follow.",
+    "text/plain": "The text as it is written. With `stats`, and after a failure, the byte 0x1E and one JSON record follow.",
     "text/event-stream": (
         "Server-sent events, asked for with `Accept: text/event-stream`. `id` is the event's number; `event` is `chunk` "
         '(`{"text"}`), at the end `done` (`{"tokens_input", "tokens_output", "price", "finish_reason"}`) or `error`.'
@@ -126,7 +137,8 @@ CHUNKS = (
 )
 MESSAGE_EVENTS = (
     "With `stream`: `message_start`, for each block `content_block_start`, `content_block_delta` and `content_block_stop`, "
-    "then `message_delta` with the usage and `message_stop`; `ping` before the first token; a failure ends it with `error`."
+    "then `message_delta` with the usage and `message_stop`. `ping` comes before the first token; a failed stream ends with"
+    " `error`."
 )
 RESPONSE_EVENTS = (
     "With `stream`: `response.created`, `response.in_progress`, for each item `response.output_item.added`, its pieces and "
@@ -134,26 +146,26 @@ RESPONSE_EVENTS = (
     "response. `sequence_number` rises by one."
 )
 PAGE = {200: Answer({"text/html": "A page."})}
-NAME = {"name": "As `/docs` names it."}
-REQUEST_ID = {"id": "A request's id, `req_…`: `x-request-id` of its answer."}
+NAME = {"name": "The name of the page, as in the links of `/docs`."}
+REQUEST_ID = {"id": "The id of a request, `req_…`; its answer has it in `x-request-id`."}
 EITHER = ("bearer", "x-api-key")
-RESPONSE_ID = {"id": "A response's id, `resp_…`."}
-BATCH_ID = {"id": "A batch's id, `batch_…`."}
-MESSAGE_BATCH_ID = {"id": "A batch's id, `msgbatch_…`."}
-BATCH_LOCATION = Header("Location", "Where the batch is: `/api/batches/{id}`.")
-FILE_ID = {"id": "A file's id: `file_…`, or one that a batch names."}
+RESPONSE_ID = {"id": "The id of a response, `resp_…`."}
+BATCH_ID = {"id": "The id of a batch, `batch_…`."}
+MESSAGE_BATCH_ID = {"id": "The id of a batch, `msgbatch_…`."}
+BATCH_LOCATION = Header("Location", "The path of the batch, `/api/batches/{id}`.")
+FILE_ID = {"id": "The id of a file: `file_…`, or the id of a result file that a batch names."}
 FORM = (
     "A form with `purpose` (`batch`), `file` (lines of JSON with `custom_id`, `method`, `url` and `body`) and, if wanted, "
     "`expires_after[anchor]` and `expires_after[seconds]`."
 )
-KEY_ID = {"key_id": "Twelve characters: the middle part of a key."}
+KEY_ID = {"key_id": "The id of a key: twelve characters, the middle part of the key."}
 
 ROUTES: tuple[Route, ...] = (
     Route(
         "POST",
         "/api/endpoint",
         chat.post_endpoint,
-        "Ask a model",
+        "Send a chat request",
         {
             200: Answer({**json(Success[native.ChatAnswer]), **STREAMS}, ADMITTED, examples.CHAT_ANSWER),
             202: Answer(json(Success[Accepted]), (*ADMITTED, LOCATION)),
@@ -167,7 +179,7 @@ ROUTES: tuple[Route, ...] = (
         "GET",
         "/api/requests",
         requests.get_requests,
-        "The history, newest first",
+        "List requests, newest first",
         {200: Answer(json(Success[requests.History]))},
         scope="read",
         query=requests.HistoryQuery,
@@ -233,7 +245,7 @@ ROUTES: tuple[Route, ...] = (
         "POST",
         "/v1/messages/count_tokens",
         messages.post_count_tokens,
-        "How many tokens a message has",
+        "Estimate the tokens of a message",
         {200: Answer(json(messages.TokenCount), (TOKEN_COUNT, IGNORED))},
         scope="inference",
         body=Body(json(CountRequest), examples.COUNT, tolerant=True),
@@ -244,7 +256,7 @@ ROUTES: tuple[Route, ...] = (
         "POST",
         "/v1/messages/batches",
         message_batches.post_batch,
-        "Send a batch, as Anthropic's",
+        "Create a batch in Anthropic's form",
         {200: Answer(json(MessageBatch), (IGNORED, REPLAYED, *RATE))},
         scope="inference",
         body=Body(json(MessageBatchBody), examples.MESSAGE_BATCH, tolerant=True),
@@ -289,7 +301,7 @@ ROUTES: tuple[Route, ...] = (
         "POST",
         "/v1/messages/batches/{id}/cancel",
         message_batches.cancel,
-        "Cancel a batch, as Anthropic's",
+        "Cancel a batch in Anthropic's form",
         {200: Answer(json(MessageBatch))},
         scope="inference",
         parameters=MESSAGE_BATCH_ID,
@@ -330,7 +342,7 @@ ROUTES: tuple[Route, ...] = (
         "POST",
         "/v1/responses/input_tokens",
         responses.post_input_tokens,
-        "How many tokens a response's input has",
+        "Estimate the tokens of a response's input",
         {200: Answer(json(InputTokens), (TOKEN_COUNT, IGNORED))},
         scope="inference",
         body=Body(json(ResponseRequest), examples.RESPONSE, tolerant=True, untagged=MessageItem),
@@ -402,7 +414,7 @@ ROUTES: tuple[Route, ...] = (
         "One model in OpenAI's or Anthropic's form",
         {200: Answer(json((OpenAIModel, AnthropicModel)))},
         scope="read",
-        parameters={"id": "Its public name, or another that it answers to; a slash in it may stand as it is."},
+        parameters={"id": "A name or an alias of the model; a slash in it need not be escaped."},
         slashes=True,
         headers=(VERSION,),
         errors=(errors.ModelNotFound,),
@@ -472,7 +484,7 @@ ROUTES: tuple[Route, ...] = (
         "POST",
         "/v1/batches",
         openai_batches.post_batch,
-        "Run a file's lines, as OpenAI's batches",
+        "Create a batch from a file in OpenAI's form",
         {200: Answer(json(BatchObject), (REPLAYED, *RATE))},
         scope="inference",
         body=Body(json(BatchBody), examples.BATCH),
@@ -506,7 +518,7 @@ ROUTES: tuple[Route, ...] = (
         "POST",
         "/v1/batches/{id}/cancel",
         openai_batches.cancel,
-        "Cancel a batch, as OpenAI's",
+        "Cancel a batch in OpenAI's form",
         {200: Answer(json(BatchObject))},
         scope="inference",
         parameters=BATCH_ID,
@@ -517,7 +529,7 @@ ROUTES: tuple[Route, ...] = (
         "POST",
         "/api/batches",
         batches.post_batch,
-        "Send a batch",
+        "Create a batch",
         {201: Answer(json(Success[BatchView]), (BATCH_LOCATION, REPLAYED, *RATE))},
         scope="inference",
         query=batches.NewBatchQuery,
@@ -591,7 +603,7 @@ ROUTES: tuple[Route, ...] = (
         "GET",
         "/api/usage",
         usage.get_usage,
-        "What was used, by day, model and key",
+        "Usage by day, model and key",
         {200: Answer(json(Success[usage.UsageAnswer]))},
         scope="read",
         query=usage.UsageQuery,

@@ -40,7 +40,9 @@ if TYPE_CHECKING:
 
 
 PLACE_BYTES = 16_384
-"""Bytes of a body per place in the admission turns, because the cost of an admission grows with its bytes."""
+"""Bytes of a body that count as one place in the admission turns, because the cost of an admission grows with its
+bytes.
+"""
 NO_ROOM = (
     "The answer is there and is charged, but so many are being sent that there is no room for it: it is in"
     " GET /api/requests/{id}."
@@ -53,7 +55,7 @@ class Accepted(msgspec.Struct, frozen=True, kw_only=True):
     id: str
     """The request's id, `req_…`."""
     state: State
-    """Where the request stands."""
+    """The state of the request: `queued`, or for a repeat the state of the first request."""
 
 
 async def serve(
@@ -105,7 +107,9 @@ async def serve_for(
 
 
 def _turn(services: Services, key: ApiKey, size: int) -> AbstractAsyncContextManager[None]:
-    """Surround work on a request before it is enqueued: accounts take turns. Large bodies have turns of their own."""
+    """Surround work on a request before it is enqueued. Accounts take turns, and large bodies have turns of their
+    own.
+    """
     if services.bodies.is_large(size):
         return nullcontext()
     places = 1 + size // PLACE_BYTES
@@ -237,7 +241,7 @@ def _accepted(request_id: str, state: State, headers: dict[str, str]) -> web.Res
 
 
 async def _submit_for(request: web.Request, services: Services, new: NewRequest) -> Admitted | Repeat:
-    """Submit, and put what is left of the key's rate on the answer."""
+    """Submit the request, and put the rest of the key's rate limit on the answer."""
     try:
         admitted = await _submit(services, new)
     except RateLimited as error:

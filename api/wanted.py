@@ -1,4 +1,4 @@
-"""From a chat request's body to what is kept of it: read, parsed, fitted to its model, and packed.
+"""Turns a chat request's body into what is kept of it: the body is read, parsed, fitted to its model, and packed.
 
 A decoded body is several times as large as its bytes, so nothing decoded outlives these steps.
 """
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 
 class Wanted(msgspec.Struct, kw_only=True):
-    """What a body asks for. `served_by` and `question` are None if its model has left the catalogue, or if an earlier
+    """The request in a body. `served_by` and `question` are None if its model has left the catalogue, or if an earlier
     response that it continues is gone. `question` and `kept` are also None once they were sent.
     """
 
@@ -56,7 +56,7 @@ class Wanted(msgspec.Struct, kw_only=True):
     background: bool = False
     at_once: Callable[[str, str], bytes] | None = None
     failed: Callable[[Failed, str, str], bytes] | None = None
-    """`at_once` and `failed` are as in `Asked`."""
+    """`at_once` and `failed` have the same meaning as in `Asked`."""
     chain: Chain | None = None
     """The chain, if it names fallback models."""
     repeats: str | None = None
@@ -79,7 +79,7 @@ async def read_body(request: web.Request, key: ApiKey, copies: int = 1) -> Body:
 
 
 async def understand(request: web.Request, key: ApiKey, body: Body, parse: Callable[[bytes], Asked]) -> Wanted:
-    """What `body` asks for. Raises `RebootError`s. Checks that refuse new requests do not apply to a repeat, which was
+    """The request in `body`. Raises `RebootError`s. Checks that refuse new requests do not apply to a repeat, which was
     admitted before. Between the steps of a large body other requests get their turn.
     """
     services = request.app[SERVICES]
@@ -125,8 +125,8 @@ async def understand(request: web.Request, key: ApiKey, body: Body, parse: Calla
 def _fit(
     request: web.Request, asked: Asked, key: ApiKey, services: Services
 ) -> tuple[Asked, Model | None, Chain | None]:
-    """What can be done of the request, and the model that a worker can do it with. With a chain, all
-    cache marks are kept.
+    """The request without what cannot be done, and the model that a worker can call for it. With a chain, all cache
+    marks are kept.
     """
     if asked.models:
         chain = chain_of(asked, services.catalogue, services.settings, listed_at(request.path), strict=key.strict)

@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 
 
 class BodyForm(NamedTuple):
-    """How an API's body is read: the endpoint of its lines, the name of the file that is made of it, and the classes that
-    split and read it.
+    """Says how an API's body is read: the endpoint of its lines, the name of the file that is made of it, and the
+    classes that split and read it.
     """
 
     form: Form
@@ -42,8 +42,8 @@ class BodyForm(NamedTuple):
 
 
 class Made(NamedTuple):
-    """The batch. `again`: an earlier call with the same Idempotency-Key has created it. `errors` are the first lines that
-    were not understood.
+    """A batch, and whether an earlier call with the same Idempotency-Key created it (`again`). `errors` are the first
+    lines that were not understood.
     """
 
     batch: Batch
@@ -54,8 +54,8 @@ class Made(NamedTuple):
 async def batch_of(
     request: web.Request, key: ApiKey, body: BodyForm, chunks: AsyncIterator[bytes] | None = None
 ) -> Made:
-    """Read the lines as they arrive (from `chunks` if they are only a part of the body), and create the batch once all are
-    here. If anything is raised, or the caller goes away, nothing of the body stays, and nothing was held or charged.
+    """Read the lines as they arrive (from `chunks` if they are only a part of the body), and create the batch once all
+    lines are stored. If an error is raised or the caller goes away, nothing of the body is kept, held or charged.
     """
     services = request.app[SERVICES]
     request[ASKED_BY] = key.account_id
@@ -79,13 +79,13 @@ async def batch_of(
 
 
 async def _give_up(services: Services, file: File) -> None:
-    """Delete the file, unless there is a batch of it after all. Without Postgres it stays until it expires."""
+    """Delete the file, unless a batch was created from it. Without Postgres the file stays until it expires."""
     with contextlib.suppress(Unavailable):
         await forget_file(services.pool, file, services.settings)
 
 
 async def _made_of(services: Services, new: NewBatch, counting: Counting) -> Created:
-    """Create the batch. The file is deleted if no batch comes of it, or if an earlier batch is returned."""
+    """Create the batch. The file is deleted if no batch is created from it, or if an earlier batch is returned."""
     try:
         created = await create_batch(services.pool, new, services.settings)
     except BaseException as error:

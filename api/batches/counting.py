@@ -30,7 +30,7 @@ class Counting:
             tell_limit(request, key.rpm)
 
     async def once(self) -> None:
-        """Count it, unless that was done. Raises `RateLimited` or `Unavailable`."""
+        """Count the HTTP request, unless it was counted before. Raises `RateLimited` or `Unavailable`."""
         if self._done or not self._key.rpm:
             return
         try:
@@ -42,8 +42,8 @@ class Counting:
         tell_left(self._request, *state)
 
     async def made(self) -> None:
-        """Count a batch that exists now, whatever its Idempotency-Key led to when the upload began. It is not refused any
-        more.
+        """Count a batch that was created, even if its Idempotency-Key was known when the upload began. This call
+        refuses nothing.
         """
         with contextlib.suppress(RateLimited, Unavailable):
             await self.once()

@@ -29,7 +29,7 @@ class RepeatableBy(NamedTuple):
 
 
 class NewBatch(NamedTuple):
-    """What a batch is created from; its file is ready."""
+    """The values from which a batch is created. The file must be complete."""
 
     file: File
     key_id: str
@@ -37,19 +37,20 @@ class NewBatch(NamedTuple):
     metadata: dict[str, str] | None = None
     repeatable_by: RepeatableBy | None = None
     asked_at: datetime | None = None
-    """When its upload began; None means now."""
+    """The time at which the upload began; None means now."""
 
 
 class Created(NamedTuple):
-    """The batch. `again`: an earlier call with the same Idempotency-Key has created it."""
+    """A batch, and whether an earlier call with the same Idempotency-Key created it (`again`)."""
 
     batch: Batch
     again: bool
 
 
 async def create_batch(pool: asyncpg.Pool, new: NewBatch, settings: Settings) -> Created:
-    """Create a batch, whose lines are fed from now on. Raises `RateLimited` if too many batches are open, `KeyEnded` if the
-    key has ended meanwhile, `NotFound` if the file was deleted meanwhile, `IdempotencyMismatch` or `Unavailable`.
+    """Create a batch; workers feed its lines from now on. Raises `RateLimited` if too many batches are open, `KeyEnded`
+    if the key has ended meanwhile, `NotFound` if the file was deleted meanwhile, `IdempotencyMismatch` or
+    `Unavailable`.
     """
     account_id = new.file.account_id
     within_s = settings.turn_timeout_s
@@ -60,7 +61,7 @@ async def create_batch(pool: asyncpg.Pool, new: NewBatch, settings: Settings) ->
 
 
 async def first_with_key(pool: asyncpg.Pool, repeatable_by: RepeatableBy, file: File, settings: Settings) -> str:
-    """The id of the file that came first with the key: `file`'s own id, unless this is a repeat. Raises
+    """The id of the file that came first with the Idempotency-Key: `file`'s own id, unless this is a repeat. Raises
     `IdempotencyMismatch` or `Unavailable`.
     """
     within_s = settings.turn_timeout_s
@@ -72,8 +73,8 @@ async def first_with_key(pool: asyncpg.Pool, repeatable_by: RepeatableBy, file: 
 
 
 async def made_before(pool: asyncpg.Pool, account_id: str, repeatable_by: RepeatableBy | None) -> Batch | None:
-    """The batch that an earlier call with this key has created, even if its file is gone; None without one. Raises
-    `IdempotencyMismatch` or `Unavailable`.
+    """The batch that an earlier call with this Idempotency-Key created, even if its file is gone; None without such a
+    batch. Raises `IdempotencyMismatch` or `Unavailable`.
     """
     async with reached("Batches"), pool.acquire() as connection:
         batch_id = await _made_before(connection, account_id, repeatable_by)
@@ -81,7 +82,7 @@ async def made_before(pool: asyncpg.Pool, account_id: str, repeatable_by: Repeat
 
 
 async def key_was_used(pool: asyncpg.Pool, account_id: str, key: bytes) -> bool:
-    """Whether the Idempotency-Key was used before, so that nothing new is created with it."""
+    """Whether the Idempotency-Key was used before. If it was, nothing new is created with it."""
     async with reached("Batches"):
         return await pool.fetchrow(BATCHES["find_key"], account_id, key) is not None
 
@@ -124,8 +125,8 @@ async def _make(connection: Connection, new: NewBatch, settings: Settings) -> st
 
 
 async def _holder(connection: Connection, key_id: str, began_at: datetime) -> str:
-    """The key itself, or its successor, to which its work belongs now. Raises `KeyEnded`. If the key ends a moment later,
-    workers stop the batch.
+    """The id of the key, or of the successor that took over its work. Raises `KeyEnded`. If the key ends a moment
+    later, workers stop the batch.
     """
     ((holder, reason),) = await connection.fetch(BATCHES["holder"], key_id, began_at)
     if reason:

@@ -16,8 +16,8 @@ FINGERPRINT_BYTES = 8
 
 
 class CustomIds:
-    """Sorted fingerprints of 8 bytes each, so that 100,000 take 1 MB. By chance two lines of such a file have the same
-    fingerprint in one of four billion files.
+    """The ids of one file, as sorted fingerprints of 8 bytes each: 100,000 ids take 1 MB. Two different ids of such a
+    file share a fingerprint by chance in one of four billion files.
     """
 
     def __init__(self) -> None:
@@ -37,7 +37,7 @@ class CustomIds:
 
 
 class _Named(msgspec.Struct, frozen=True):
-    """The part of a bad line that can still be read."""
+    """The only field of a bad line that can still be read."""
 
     custom_id: str
 
@@ -51,7 +51,7 @@ def is_one(custom_id: str) -> bool:
 
 
 def custom_id_of(line: bytes | None) -> str | None:
-    """The id of a line that is bad otherwise, so that its owner finds the line."""
+    """The id of a line that is bad in another way, so that its owner can find the line."""
     try:
         custom_id = _named_decoder.decode(line or b"").custom_id
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):

@@ -14,7 +14,7 @@ from shared.errors import Overloaded
 from shared.runtime.byte_budget import HeldBytes
 
 Render = Callable[[Result], bytes]
-"""Makes the line that is sent; empty if the line is left out."""
+"""Makes the bytes that are sent for a result; empty if the result is left out."""
 
 
 async def send_results(request: web.Request, batch: Batch, render: Render, after: int = 0) -> web.StreamResponse:
@@ -38,13 +38,15 @@ async def send_results(request: web.Request, batch: Batch, render: Render, after
 
 
 async def _send(body: BodyWriter, line: bytes) -> None:
-    """Send one line, which is not kept longer than that."""
+    """Send one line. The function keeps no reference to the line afterwards, so its memory is free."""
     if line:
         await body.write(line)
 
 
 async def _room(request: web.Request, batch: Batch, *, begun: bool) -> HeldBytes:
-    """Room for a page, or for one longer line: its request and its answer. A download that has begun waits longer."""
+    """Reserve memory for a page of results, or for one longer line with its request and its answer. A download that has
+    begun waits longer for it.
+    """
     settings = request.app[SETTINGS]
     size = max(settings.results_page_bytes_max, 2 * settings.batch_line_bytes_max)
     within_s = settings.results_go_on_within_s if begun else settings.results_begin_within_s

@@ -28,7 +28,7 @@ class Parts(Protocol):
         """The parts that end in this piece; iterate to the end. Raises `InvalidRequest` if the body is malformed."""
 
     def last(self) -> Iterator[NumberedLine]:
-        """The part that had no end when the last piece was read, if there is one."""
+        """The part that had no end when the last piece was read; nothing if there is none."""
 
 
 class Lines:
@@ -86,7 +86,7 @@ class Lines:
             self._count_blank(1)
 
     def _behind_blank(self, piece: bytes, start: int) -> int:
-        """The place of the first line that is not blank, as far as this piece tells."""
+        """The index of the first line that is not blank, as far as this piece tells."""
         found = _NOT_BLANK.search(piece, start)
         begins = piece.rfind(b"\n", start, found.start() if found else len(piece)) + 1
         if not begins:

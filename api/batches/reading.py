@@ -42,7 +42,7 @@ class Reader(Protocol):
     errors: list[LineError]
 
     def read(self, number: int, line: bytes | None) -> Line:
-        """Parse one line; None stands for one that is too long. An exception refuses the whole upload."""
+        """Parse one line. `line` is None if it was too long. An exception refuses the whole upload."""
 
 
 class _Checks:

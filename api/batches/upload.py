@@ -1,6 +1,6 @@
 """Reads a batch's lines or requests as they arrive, and stores them in pieces with COPY.
 
-Only the present piece and a fingerprint of every `custom_id` are in memory; `UploadMemory` limits what that takes.
+Only the present piece and a fingerprint of every `custom_id` are in memory; `UploadMemory` limits their size.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ LINES_PER_COPY, BYTES_PER_COPY = 500, 500_000
 LONG_LINE_BYTES = 250_000
 """A line that has this many bytes before its end waits for more room."""
 PIECE_S = 5.0
-"""After this time a piece is stored, however small it is."""
+"""Seconds after which a piece is stored, however small it is."""
 TURN_S = 0.002
-"""How long lines are parsed before other uploads have their turn."""
+"""Seconds for which lines are parsed before other uploads have their turn."""
 
 
 class Upload:
-    """One file on its way, sent with `key`. `tier` is the tier of lines that name none."""
+    """One file that is being uploaded with `key`. `tier` is the tier of lines that name none."""
 
     def __init__(
         self,
@@ -75,9 +75,9 @@ class Upload:
         return self._hash.digest()
 
     async def receive(self, chunks: AsyncIterator[bytes], completed: Callable[[File], File]) -> File:
-        """Store everything; the file is hidden until its end. `completed` adds what is known only then. Raises
-        `InvalidRequest`, `RequestTooLarge`, `InsufficientCredit`, `KeyEnded`, `Overloaded` or `Unavailable`. Then, and if
-        the caller goes away, nothing stays.
+        """Store everything; the file is hidden until it is complete. `completed` adds to the file what is known only at
+        its end. Raises `InvalidRequest`, `RequestTooLarge`, `InsufficientCredit`, `KeyEnded`, `Overloaded` or
+        `Unavailable`. After an error, and if the caller goes away, nothing of the file stays.
         """
         try:
             await self._take_all(chunks)
@@ -118,9 +118,9 @@ class Upload:
                 self._turn_began_at = time.monotonic()
 
     def _read_some(self, lines: Iterator[NumberedLine]) -> bool:
-        """Parse lines until the piece is full or the turn is over. False if there are no more."""
+        """Parse lines until the piece is full or the turn is over. False if there are no more lines."""
         for number, given in lines:
-            line = given and given.removeprefix(BOM_UTF8)  # a byte order mark, in a file that was joined of several
+            line = given and given.removeprefix(BOM_UTF8)  # each part of a file that was joined may begin with one
             if line is None or line:
                 self._add(number, line)
             if self._is_full or time.monotonic() - self._turn_began_at > TURN_S:
@@ -145,7 +145,9 @@ class Upload:
         return len(self._piece) >= LINES_PER_COPY or self._piece_bytes >= BYTES_PER_COPY
 
     async def _fit(self, under_way: int) -> None:
-        """Hold no more than there is room for, and store lines that have waited long enough."""
+        """Reserve more memory while a long line arrives and give it back afterwards; store lines that have waited
+        `PIECE_S`.
+        """
         if under_way > LONG_LINE_BYTES:
             await self._room.widen()
         elif self._room.is_wide:

@@ -25,7 +25,9 @@ class ValueEnd:
         self.ended = False
 
     def in_piece(self, piece: bytes, start: int) -> int:
-        """The place behind the part of the value that begins at `start`. `ended` says whether that was the last part."""
+        """The index behind the part of the value that begins at `start`. `ended` says whether that was the last
+        part.
+        """
         if self._is_word:
             return self._word(piece, start)
         place = start
@@ -54,7 +56,7 @@ class ValueEnd:
             self._depth += 1 if mark in OPENING else -1
 
     def _string(self, piece: bytes, start: int) -> int:
-        """The place behind the closing quote, if it is in the piece."""
+        """The index behind the closing quote, if the quote is in the piece."""
         place = start
         while (quote := piece.find(b'"', place)) >= 0:
             place = quote + 1

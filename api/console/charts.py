@@ -15,7 +15,7 @@ BARS_MAX = 12
 
 
 class Part(NamedTuple):
-    """A part of a stacked bar, and the class of its colour."""
+    """One part of a stacked bar, and the CSS class of its colour."""
 
     name: str
     shade: str

@@ -39,7 +39,9 @@ EFFORTS = get_args(ReasoningEffort)
 
 
 async def get_playground(request: web.Request, _: Session) -> web.Response:
-    """Show the form; asking needs its script. `?model=` is selected first; what cannot be called now cannot be selected."""
+    """Show the form, whose script asks the models. `?model=` is selected first; models that cannot be called now cannot
+    be selected.
+    """
     models = [model for model in listed_models(request.app[SERVICES]) if model.available or model.lifecycle == "active"]
     models.sort(key=attrgetter("provider"))
     groups = [(vendor, list(them)) for vendor, them in groupby(models, attrgetter("provider"))]

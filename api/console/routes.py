@@ -19,7 +19,7 @@ SignedIn = Callable[[web.Request, Session], Awaitable[web.StreamResponse]]
 
 
 class Page(NamedTuple):
-    """A page for sessions whose key has the scope."""
+    """A page, and the scope that the session's key needs for it."""
 
     method: str
     path: str

@@ -41,24 +41,29 @@ TYPES = (
 LIMIT_DEFAULT, LIMIT_MAX = 20, 100
 ENDPOINT = "/api/endpoint"
 FILENAME = "batch.ndjson"
-AFTER = "The `custom_id` of the last line that is there already."
+AFTER = "The `custom_id` of the last line that you have; left out for all lines."
 
 
 class NewBatchQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Options for all lines that do not give them."""
+    """Options for all lines that do not give their own."""
 
-    service_tier: Annotated[ServiceTier, msgspec.Meta(description="As in the `options` of a line.")] = "default"
+    service_tier: Annotated[
+        ServiceTier, msgspec.Meta(description="The service tier of lines that name none in their `options`.")
+    ] = "default"
 
 
 class BatchesQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Which page."""
+    """The page of the list that is asked for."""
 
-    limit: Annotated[int, msgspec.Meta(ge=1, le=LIMIT_MAX, description="Batches on a page.")] = LIMIT_DEFAULT
-    cursor: Annotated[str, msgspec.Meta(description="`next_cursor` of the page before.")] | UnsetType = UNSET
+    limit: Annotated[int, msgspec.Meta(ge=1, le=LIMIT_MAX, description="The most batches on a page.")] = LIMIT_DEFAULT
+    cursor: (
+        Annotated[str, msgspec.Meta(description="The `next_cursor` of the page before; left out for the first page.")]
+        | UnsetType
+    ) = UNSET
 
 
 class ResultsQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Where the results begin."""
+    """The line after which the results begin."""
 
     after: Annotated[str, msgspec.Meta(description=AFTER)] | UnsetType = UNSET
 
@@ -88,7 +93,7 @@ async def post_batch(request: web.Request) -> web.Response:
 
 
 def lines_of(services: Services, key: ApiKey, tier: ServiceTier, filename: str = FILENAME) -> BodyForm:
-    """How lines in the native form are read."""
+    """Says how lines in the native form are read."""
     settings = services.settings
     lines = Lines(settings.batch_line_bytes_max, blank_max=settings.batch_lines_max)
     return BodyForm("native", ENDPOINT, filename, lines, LineReader(services, "native", key, parse_line, tier))

@@ -1,4 +1,6 @@
-"""`GET /healthz`: whether the event loop of this process turns. `GET /readyz`: whether it may take requests."""
+"""`GET /healthz` says whether the event loop of this process turns, `GET /readyz` whether the process may take
+requests.
+"""
 
 from __future__ import annotations
 
@@ -11,27 +13,28 @@ from api.services import SERVICES, Services
 
 
 class Alive(msgspec.Struct, frozen=True):
-    """The process answers; there is nothing else to say."""
+    """The answer of a living process; it has nothing else to say."""
 
     status: Literal["ok"]
     """Always `ok`."""
 
 
 class Readiness(msgspec.Struct, frozen=True, kw_only=True):
-    """Whether this process may take requests, and which parts are there. It is not ready while it stops, or once Postgres
-    or Redis has been away for `READY_GRACE_S`. A missing worker does not count, because requests wait for one in the queue.
+    """The readiness of this process, and the parts that it depends on. The process is not ready while it stops, or once
+    Postgres or Redis has been away for `READY_GRACE_S`. A missing worker does not count, because requests wait for one
+    in the queue.
     """
 
     status: Literal["ready", "not ready"]
     """`ready`, or `not ready` with the HTTP status 503."""
     postgres: bool
-    """Whether Postgres answered the last time."""
+    """True if Postgres answered the last time it was asked."""
     redis: bool
-    """Whether Redis answered the last time."""
+    """True if Redis answered the last time it was asked."""
     worker: bool
-    """Whether a worker that is not draining is there; it changes nothing of `status`."""
+    """True if a living worker takes jobs; a worker that drains does not count. `status` does not depend on it."""
     draining: bool
-    """Whether this process stops."""
+    """True once this process has been told to stop: it finishes its requests and takes no more."""
 
 
 async def get_healthz(_: web.Request) -> web.Response:

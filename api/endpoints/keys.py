@@ -41,10 +41,10 @@ Seconds = Annotated[float, msgspec.Meta(ge=0, le=GRACE_MAX.total_seconds())]
 
 
 class RotationBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How long the old key goes on beside the new one."""
+    """The grace period of the old key."""
 
     grace_s: Seconds = 0.0
-    """Seconds for which the old key goes on beside the new one; 0 by default: it ends at once."""
+    """Seconds for which the old key goes on beside the new one; 0, the default, ends it at once."""
 
 
 _create_decoder = msgspec.json.Decoder(NewKeyBody)

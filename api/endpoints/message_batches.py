@@ -43,14 +43,14 @@ LIMIT_DEFAULT, LIMIT_MAX = 20, 1_000
 ENDPOINT = "/v1/messages"
 PATH = "/v1/messages/batches"
 FILENAME = "requests.json"
-AFTER = "The last id of the page before."
-BEFORE = "The first id of the page after."
+AFTER = "The last id of the page before; left out for the first page."
+BEFORE = "The first id of the page after; not together with `after_id`."
 
 
 class MessageBatchesQuery(msgspec.Struct, frozen=True):
-    """Which page. Other parameters are left out and named."""
+    """The page of the list that is asked for. Other query parameters are left out and named in `x-ignored`."""
 
-    limit: Annotated[int, msgspec.Meta(ge=1, le=LIMIT_MAX, description="Batches on a page.")] = LIMIT_DEFAULT
+    limit: Annotated[int, msgspec.Meta(ge=1, le=LIMIT_MAX, description="The most batches on a page.")] = LIMIT_DEFAULT
     after_id: Annotated[str, msgspec.Meta(description=AFTER)] | UnsetType = UNSET
     before_id: Annotated[str, msgspec.Meta(description=BEFORE)] | UnsetType = UNSET
 

@@ -18,15 +18,16 @@ from shared.chat import estimated_input
 
 
 class TokenCount(msgspec.Struct, frozen=True):
-    """How many tokens the input has, estimated in the front door."""
+    """An estimate of the input's tokens, made by the front door without asking a vendor."""
 
     input_tokens: int
-    """An estimate; what the vendor counts is known only once it has answered."""
+    """The estimated tokens of the input; the vendor's own count is known only once it has answered."""
 
 
 async def post_messages(request: web.Request) -> web.StreamResponse:
-    """Answer with a message, or with the events of one. `anthropic-version` is accepted and changes nothing. Of what
-    `anthropic-beta` may say, `interleaved-thinking-2025-05-14` lets `thinking.budget_tokens` exceed `max_tokens`.
+    """Answer with a message, or with the events of one. `anthropic-version` is accepted and changes nothing. Of the
+    values of `anthropic-beta`, `interleaved-thinking-2025-05-14` lets `thinking.budget_tokens` exceed `max_tokens`; the
+    others change nothing.
     """
     interleaved = anthropic.thinks_between_calls(request.headers)
     return await serve(request, partial(anthropic.parse_message, interleaved=interleaved))

@@ -15,7 +15,7 @@ class ListedModel(ModelFacts, frozen=True, kw_only=True):
     """A model of the catalogue, and whether a request for it would be served now."""
 
     available: bool
-    """Whether a worker that can call the model is there now."""
+    """True if a living worker can call the model now."""
 
 
 async def get_models(request: web.Request) -> web.StreamResponse:

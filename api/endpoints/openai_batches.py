@@ -28,12 +28,13 @@ _decoder = msgspec.json.Decoder(BatchBody)
 
 
 class OpenAIBatchesQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Which page."""
+    """The page of the list that is asked for."""
 
-    limit: Annotated[int, msgspec.Meta(ge=1, le=LIMIT_MAX, description="Batches on a page.")] = LIMIT_DEFAULT
-    after: Annotated[str, msgspec.Meta(description="The last id of the page before.")] | msgspec.UnsetType = (
-        msgspec.UNSET
-    )
+    limit: Annotated[int, msgspec.Meta(ge=1, le=LIMIT_MAX, description="The most batches on a page.")] = LIMIT_DEFAULT
+    after: (
+        Annotated[str, msgspec.Meta(description="The last id of the page before; left out for the first page.")]
+        | msgspec.UnsetType
+    ) = msgspec.UNSET
 
 
 async def post_batch(request: web.Request) -> web.Response:

@@ -44,18 +44,24 @@ FORM_BYTES = 65_536
 """Bytes that a form may have beside its file."""
 LIMIT_MAX = 10_000
 ORDER = "`desc` (the default) lists the newest file first, `asc` the oldest."
-"""As OpenAI's: "Limit can range between 1 and 10,000, and the default is 10,000" (API reference, files, read 2026-11)."""
+"""Like OpenAI's: "Limit can range between 1 and 10,000, and the default is 10,000" (API reference, files, read
+2026-11).
+"""
 
 
 class FilesQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Which page."""
+    """The page of the list that is asked for."""
 
-    limit: Annotated[int, msgspec.Meta(ge=1, le=LIMIT_MAX, description="Files on a page.")] = LIMIT_MAX
-    after: Annotated[str, msgspec.Meta(description="The last id of the page before.")] | msgspec.UnsetType = (
-        msgspec.UNSET
-    )
+    limit: Annotated[int, msgspec.Meta(ge=1, le=LIMIT_MAX, description="The most files on a page.")] = LIMIT_MAX
+    after: (
+        Annotated[str, msgspec.Meta(description="The last id of the page before; left out for the first page.")]
+        | msgspec.UnsetType
+    ) = msgspec.UNSET
     order: Annotated[Literal["asc", "desc"], msgspec.Meta(description=ORDER)] = "desc"
-    purpose: Annotated[str, msgspec.Meta(description="Only files of this purpose.")] | msgspec.UnsetType = msgspec.UNSET
+    purpose: (
+        Annotated[str, msgspec.Meta(description="The purpose of the files that are listed; left out for all.")]
+        | msgspec.UnsetType
+    ) = msgspec.UNSET
 
 
 async def post_file(request: web.Request) -> web.Response:
@@ -116,7 +122,7 @@ async def get_files(request: web.Request) -> web.StreamResponse:
 
 
 def _files(services: Services, account_id: str, query: FilesQuery) -> AsyncIterator[list[File]]:
-    """The files of a page, and one more if there is one."""
+    """The files of a page, and one more if there are further files."""
     return list_files(
         services.pool,
         account_id,
@@ -175,7 +181,9 @@ async def delete_one(request: web.Request) -> web.Response:
 
 
 async def _output(services: Services, account_id: str, file_id: str) -> tuple[Batch, str] | None:
-    """The batch of a result file, and which of its files it is; None for a file that was sent. Raises `NotFound`."""
+    """The batch of a result file, and which of its files it is (`output` or `errors`); None for a file that was sent.
+    Raises `NotFound`.
+    """
     split = split_output(file_id)
     if split is None:
         return None

@@ -23,19 +23,20 @@ from shared.catalogue.models import Catalogue, Model
 from shared.errors import InvalidRequest
 
 LIMIT_MAX = 1_000
-AFTER = "Anthropic's form: the last id of the page before."
-BEFORE = "Anthropic's form: the first id of the page after."
+AFTER = "In Anthropic's form: the last id of the page before."
+BEFORE = "In Anthropic's form: the first id of the page after."
 
 
 class ModelsQuery(msgspec.Struct, frozen=True):
-    """Which form, and for Anthropic's which page. Other parameters are ignored."""
+    """The form of the list, and in Anthropic's form the page. Other query parameters are ignored."""
 
     client_version: (
-        Annotated[str, msgspec.Meta(description="Given by Codex: its form is answered.")] | msgspec.UnsetType
+        Annotated[str, msgspec.Meta(description="The parameter that Codex sends; it selects Codex' form of the list.")]
+        | msgspec.UnsetType
     ) = msgspec.UNSET
-    limit: Annotated[int, msgspec.Meta(ge=1, le=LIMIT_MAX, description="Anthropic's form: models on a page.")] = (
-        LIMIT_MAX
-    )
+    limit: Annotated[
+        int, msgspec.Meta(ge=1, le=LIMIT_MAX, description="In Anthropic's form: the most models on a page.")
+    ] = LIMIT_MAX
     after_id: Annotated[str, msgspec.Meta(description=AFTER)] | msgspec.UnsetType = msgspec.UNSET
     before_id: Annotated[str, msgspec.Meta(description=BEFORE)] | msgspec.UnsetType = msgspec.UNSET
 

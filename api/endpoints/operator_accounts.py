@@ -30,10 +30,13 @@ Name = Annotated[str, msgspec.Meta(min_length=1, max_length=NAME_LENGTH_MAX, pat
 
 
 class AccountsQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Which page of the accounts."""
+    """The page of the list that is asked for."""
 
-    limit: Annotated[int, msgspec.Meta(ge=1, le=LIMIT_MAX, description="Accounts on a page.")] = LIMIT_DEFAULT
-    cursor: Annotated[str, msgspec.Meta(description="`next_cursor` of the page before.")] | UnsetType = UNSET
+    limit: Annotated[int, msgspec.Meta(ge=1, le=LIMIT_MAX, description="The most accounts on a page.")] = LIMIT_DEFAULT
+    cursor: (
+        Annotated[str, msgspec.Meta(description="The `next_cursor` of the page before; left out for the first page.")]
+        | UnsetType
+    ) = UNSET
 
 
 class Accounts(msgspec.Struct, frozen=True, kw_only=True):
@@ -49,15 +52,15 @@ class NewAccountBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     """A new account, with credit if wanted."""
 
     name: Name
-    """What the account is called; names need not be unique."""
+    """The account's name, for people; names need not be unique."""
     ref: Ref
-    """Your own name of this change; the same one again has the first answer."""
+    """Your own name of this change; sending the same `ref` again returns the first answer and changes nothing."""
     credit_usd: Decimal | None = None
-    """The first credit, in USD; 0 by default."""
+    """The account's first credit, in USD; 0 by default."""
 
 
 class CreditBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Credit for an account, or taken back from it."""
+    """An amount to add to an account's credit, or to take back from it."""
 
     usd: Decimal
     """USD to add; negative takes back, never below what running requests hold."""
@@ -68,10 +71,10 @@ class CreditBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
 
 class OperatorKeyBody(NewKeyBody, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The rules of a new key; what is left out is no limit."""
+    """The rules of a new key; a limit that is left out does not apply."""
 
     ref: Ref
-    """Your own name of this change; the same one again shows the key again, for a day."""
+    """Your own name of this change; for a day, sending the same `ref` again shows the same key again."""
 
 
 _account_decoder = msgspec.json.Decoder(NewAccountBody)
@@ -111,7 +114,7 @@ async def get_account(request: web.Request) -> web.Response:
 
 
 async def post_credit(request: web.Request) -> web.Response:
-    """Add credit or take it back; answers with the account afterwards."""
+    """Add credit or take it back; the answer is the account afterwards."""
     who = await asker(request, "accounts")
     body = await body_of(request, who, _credit_decoder, "It takes usd, ref and note")
     usd = in_nano("usd", body.usd)
@@ -165,7 +168,9 @@ async def delete_key(request: web.Request) -> web.Response:
 
 
 async def _with_key(who: Asker, found: Once) -> CreatedKey:
-    """The created key. Its secret is stored nowhere: it is derived from the operator's token and the salt of the `ref`."""
+    """The created key. Its secret is stored nowhere: it is derived from the operator's token and the salt of the
+    `ref`.
+    """
     row = msgspec.json.decode(found.kept.answer, type=api_keys.KeyRow)
     secret = tokens.derived(who.secret, found.kept.salt) if found.kept.salt else ""
     async with reached(KEYS):

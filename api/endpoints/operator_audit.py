@@ -23,13 +23,31 @@ LOG, BOOKS = "The audit log", "The books"
 
 
 class AuditQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Which entries of the log."""
+    """The entries that are asked for."""
 
-    since: Annotated[datetime, msgspec.Meta(tz=True, description="None older than this.")] | UnsetType = UNSET
-    actor: Annotated[str, msgspec.Meta(description="Whose alone, such as `operator:NAME`.")] | UnsetType = UNSET
-    limit: Annotated[int, msgspec.Meta(ge=1, le=LIMIT_MAX, description="Entries on a page.")] = LIMIT_DEFAULT
+    since: (
+        Annotated[
+            datetime,
+            msgspec.Meta(tz=True, description="The time of the oldest entry that is listed; left out for all."),
+        ]
+        | UnsetType
+    ) = UNSET
+    actor: (
+        Annotated[
+            str,
+            msgspec.Meta(description="The actor whose entries are listed, such as `operator:NAME`; left out for all."),
+        ]
+        | UnsetType
+    ) = UNSET
+    limit: Annotated[int, msgspec.Meta(ge=1, le=LIMIT_MAX, description="The most entries on a page.")] = LIMIT_DEFAULT
     cursor: (
-        Annotated[int, msgspec.Meta(ge=1, le=BIGINT_MAX, description="`next_cursor` of the page before.")] | UnsetType
+        Annotated[
+            int,
+            msgspec.Meta(
+                ge=1, le=BIGINT_MAX, description="The `next_cursor` of the page before; left out for the first page."
+            ),
+        ]
+        | UnsetType
     ) = UNSET
 
 

@@ -29,14 +29,15 @@ async def get_queues(request: web.Request) -> web.Response:
 
 
 async def post_pause(request: web.Request) -> web.Response:
-    """No worker takes jobs of the provider when this answers. What runs goes on, what waits waits; new requests are told 503
-    with `Retry-After` after `WORKER_MISSING_S`. A 503 here says which workers have not heard of it: send it again.
+    """Pause a provider. When this is answered, no worker takes its jobs any more. Running jobs go on and waiting jobs
+    wait; new requests get a 503 with `Retry-After` after `WORKER_MISSING_S`. A 503 here names the workers that have not
+    confirmed the pause: send it again.
     """
     return await _switch(request, paused=True)
 
 
 async def post_resume(request: web.Request) -> web.Response:
-    """Workers take its jobs again when this answers."""
+    """Resume a provider. When this is answered, workers take its jobs again."""
     return await _switch(request, paused=False)
 
 
@@ -49,7 +50,9 @@ async def get_workers(request: web.Request) -> web.Response:
 
 
 async def post_drain(request: web.Request) -> web.Response:
-    """The worker takes no more jobs for good when this answers. What it runs goes on to its end; then it can be stopped."""
+    """Drain a worker. When this is answered, the worker takes no more jobs for good. Its running jobs go on to their
+    end; then it can be stopped.
+    """
     who = await asker(request, "routing")
     body = await body_of(request, who, ref_decoder, REF_HINT)
 
@@ -71,12 +74,16 @@ async def get_upstreams(request: web.Request) -> web.Response:
 
 
 async def post_drain_upstream(request: web.Request) -> web.Response:
-    """No call goes there when this answers. What runs there goes on to its end."""
+    """Take an upstream out of service. When this is answered, no new call goes there; running calls go on to their
+    end.
+    """
     return await _switch_upstream(request, upstream_rows.drain, drained=True)
 
 
 async def post_enable_upstream(request: web.Request) -> web.Response:
-    """Calls go there again when this answers. One that is open is tried by the next call."""
+    """Take an upstream into service again. When this is answered, calls go there again. If its breaker is open, the
+    next call tries it.
+    """
     return await _switch_upstream(request, upstream_rows.enable, drained=False)
 
 
@@ -113,14 +120,14 @@ async def _switch(request: web.Request, *, paused: bool) -> web.Response:
 
 
 async def _answered_when_heard(who: Asker, found: Once, change: Change) -> web.Response:
-    """The change stands already: an answer that came sooner would be one of which not all workers have heard."""
+    """Answer once all workers have confirmed the change. The change itself is committed before."""
     await until_heard(who.services.pool, who.services.redis, change, who.services.settings)
     return answered(found)
 
 
 @asynccontextmanager
 async def _all_reached(what: str) -> AsyncIterator[None]:
-    """Raises `Unavailable` when Postgres or Redis cannot be asked within the block."""
+    """Raises `Unavailable` if Postgres or Redis cannot be asked within the block."""
     async with reached(what):
         try:
             yield

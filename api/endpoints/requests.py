@@ -30,18 +30,21 @@ if TYPE_CHECKING:
 
 LIMIT_DEFAULT, LIMIT_MAX = 20, 100
 SEQUENCE_MAX = 2**31 - 1
-AFTER = "The number of the last event that is known; left out, the stream comes from its beginning."
+AFTER = "The number of the last event that you have; left out for the whole stream."
 
 
 class HistoryQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Which page of the history."""
+    """The page of the history that is asked for."""
 
-    limit: Annotated[int, msgspec.Meta(ge=1, le=LIMIT_MAX, description="Requests on a page.")] = LIMIT_DEFAULT
-    cursor: Annotated[str, msgspec.Meta(description="`next_cursor` of the page before.")] | UnsetType = UNSET
+    limit: Annotated[int, msgspec.Meta(ge=1, le=LIMIT_MAX, description="The most requests on a page.")] = LIMIT_DEFAULT
+    cursor: (
+        Annotated[str, msgspec.Meta(description="The `next_cursor` of the page before; left out for the first page.")]
+        | UnsetType
+    ) = UNSET
 
 
 class StreamQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Where a stream begins."""
+    """The event after which a stream begins."""
 
     after: Annotated[int, msgspec.Meta(ge=0, le=SEQUENCE_MAX, description=AFTER)] | UnsetType = UNSET
 
@@ -119,15 +122,17 @@ async def _own(request: web.Request, services: Services, scope: str) -> LoggedRe
 
 
 async def _view(request: web.Request, services: Services, logged: LoggedRequest) -> web.StreamResponse:
-    """Take room for the request before it is read: its messages and its answer may be many MB."""
+    """Show the request. Memory for it is reserved before it is read, because its messages and its answer may be many
+    MB.
+    """
     with await room_for(request, await bytes_kept(services.pool, services.redis, logged), logged.account_id) as held:
         view = await view_of(services.pool, services.redis, logged)
         return await answer(request, result_json(view), logged.account_id, held=held)
 
 
 def _first(request: web.Request) -> int:
-    """The number of the first event that is wanted. The header comes before the query, because a browser that reconnects
-    sends it.
+    """The number of the first wanted event. The header comes before the query, because a browser that reconnects sends
+    it.
     """
     after = parse_query(request.query, StreamQuery).after
     if "Last-Event-ID" in request.headers:
@@ -143,8 +148,8 @@ def _form(request: web.Request, logged: LoggedRequest) -> RawText | ServerSentEv
 
 
 async def _has_ended_before(client: redis.asyncio.Redis, logged: LoggedRequest, first: int) -> bool:
-    """Whether all events come before `first`, so that nothing is left to send. Raises `InvalidRequest` if `first` is far
-    beyond the last event, unless Redis may have lost events: then the request's end is sent.
+    """Whether all events come before `first`, so that nothing is left to send. Raises `InvalidRequest` if `first` is
+    far beyond the last event. If Redis may have lost events, this is not an error: the request's end is sent.
     """
     length, last = await end_of_journal(client, logged.id)
     if length and first > length and (isinstance(last, Done) or logged.state == "pending"):

@@ -38,27 +38,33 @@ SEQUENCE_MAX = 2**31 - 1
 LIMIT_DEFAULT, LIMIT_MAX = 20, 100
 ORDER = "`desc` (the default) lists the newest item first, `asc` the oldest."
 CANCELLED_WITHIN_S = 2.0
-"""How long a cancel waits for the request to end, which happens at once unless the vendor bills to the end."""
+"""Seconds for which a cancel waits for the request to end. It ends at once, unless its vendor bills to the end."""
 COPIES = 2
-"""Copies of a large body that are held at once: what the vendor is asked, and what is stored."""
-AFTER = "With `stream`: the number of the last event that is known."
+"""Copies of a large body that are held at the same time: the request to the vendor, and what is stored."""
+AFTER = "Only with `stream`: the number of the last event that you have; left out for all events."
 
 
 class ResponseQuery(msgspec.Struct, frozen=True):
-    """How a response is shown. Other parameters are left out and named."""
+    """The form in which a response is shown. Other query parameters are left out and named in `x-ignored`."""
 
-    stream: Annotated[bool, msgspec.Meta(description="Its events, from the beginning or after `starting_after`.")] = (
-        False
-    )
+    stream: Annotated[
+        bool,
+        msgspec.Meta(
+            description="True sends the response's events, from the beginning or after `starting_after`. False by default."
+        ),
+    ] = False
     starting_after: Annotated[int, msgspec.Meta(ge=0, le=SEQUENCE_MAX, description=AFTER)] | UnsetType = UNSET
 
 
 class InputItemsQuery(msgspec.Struct, frozen=True):
-    """Which page of the items. Other parameters are left out and named."""
+    """The page of the items that is asked for. Other query parameters are left out and named in `x-ignored`."""
 
-    limit: Annotated[int, msgspec.Meta(ge=1, le=LIMIT_MAX, description="Items on a page.")] = LIMIT_DEFAULT
+    limit: Annotated[int, msgspec.Meta(ge=1, le=LIMIT_MAX, description="The most items on a page.")] = LIMIT_DEFAULT
     order: Annotated[Literal["asc", "desc"], msgspec.Meta(description=ORDER)] = "desc"
-    after: Annotated[str, msgspec.Meta(description="The last id of the page before.")] | UnsetType = UNSET
+    after: (
+        Annotated[str, msgspec.Meta(description="The last id of the page before; left out for the first page.")]
+        | UnsetType
+    ) = UNSET
 
 
 async def post_response(request: web.Request) -> web.StreamResponse:
@@ -69,7 +75,7 @@ async def post_response(request: web.Request) -> web.StreamResponse:
 
 
 async def get_response(request: web.Request) -> web.StreamResponse:
-    """A stored response: its status, and its output once it has ended; or its events again."""
+    """A stored response: its status, and its output once it has ended; with `stream`, its events again."""
     services = request.app[SERVICES]
     key = await services.authenticator.authenticate(request.headers, "read")
     query, ignored = known_query(request.query, ResponseQuery)

@@ -30,54 +30,54 @@ Day = Annotated[
     str,
     msgspec.Meta(
         pattern=told_as("a date such as 2027-01-31", r"^\d{4}-\d{2}-\d{2}$(?!\n)"),
-        description="A date such as 2027-01-31.",
+        description="A day in UTC, such as 2027-01-31; it is included.",
     ),
 ]
 
 
 class UsageSums(msgspec.Struct, frozen=True, kw_only=True):
-    """Requests that ended, with their tokens and charges."""
+    """The number of ended requests, with their tokens and charges."""
 
     requests: int
-    """Requests that ended."""
+    """The number of requests that ended."""
     failed: int
-    """Requests that ended without success."""
+    """The number of requests that ended without success."""
     tokens_input: int
-    """Billed tokens of questions."""
+    """Billed input tokens, cached and written ones among them."""
     tokens_output: int
-    """Billed tokens of answers."""
+    """Billed output tokens, reasoning ones among them."""
     tokens_cached: int
-    """Tokens of the input that were read from a cache."""
+    """The part of `tokens_input` that was read from a vendor's cache."""
     tokens_cache_written: int
-    """Tokens of the input that were written to a cache."""
+    """The part of `tokens_input` that was written to a vendor's cache."""
     tokens_reasoning: int
-    """Tokens of the output that were thought."""
+    """The part of `tokens_output` that was reasoning."""
     charged_usd: str
-    """USD that were charged, an exact decimal string."""
+    """The USD charged for these requests, as an exact decimal string."""
 
 
 class UsageGroup(UsageSums, frozen=True, kw_only=True):
-    """The sums of one group, with the fields that were grouped by."""
+    """The sums of one group of requests, with the fields that the rows are grouped by."""
 
     day: date | msgspec.UnsetType = msgspec.UNSET
-    """The day in UTC on which they were asked."""
+    """The day (UTC) on which the requests were admitted."""
     model: str | msgspec.UnsetType = msgspec.UNSET
     """The public name of the model."""
     key_id: str | msgspec.UnsetType = msgspec.UNSET
-    """The key."""
+    """The id of the API key that the requests came with."""
     key_name: str | msgspec.UnsetType | None = msgspec.UNSET
-    """The name of the key."""
+    """The name of the API key; null if the key has none."""
 
 
 class UsageAnswer(msgspec.Struct, frozen=True, kw_only=True):
-    """Usage in a period. `rows` are sorted by the grouped fields, in the order in which these were asked for."""
+    """The usage of a period. `rows` are sorted by the fields of `group_by`, in their order."""
 
     first: date = msgspec.field(name="from")
-    """The first day, in UTC."""
+    """The first day of the period, in UTC; it is included."""
     last: date = msgspec.field(name="to")
-    """The last day, in UTC, which is included."""
+    """The last day of the period, in UTC; it is included."""
     group_by: tuple[Group, ...]
-    """By what the rows are grouped."""
+    """The fields that the rows are grouped by."""
     rows: list[UsageGroup]
     """The sums of each group."""
     total: UsageSums
@@ -85,15 +85,18 @@ class UsageAnswer(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class UsageQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Which days, in UTC and both included, and how their requests are grouped."""
+    """The days in UTC, both included, and the fields that the rows are grouped by."""
 
     first: Day | msgspec.UnsetType = msgspec.field(name="from", default=msgspec.UNSET)
     last: Day | msgspec.UnsetType = msgspec.field(name="to", default=msgspec.UNSET)
-    group_by: Annotated[str, msgspec.Meta(description="A comma list of day, model, key.")] = "day"
+    group_by: Annotated[
+        str,
+        msgspec.Meta(description="The fields by which the rows are grouped: a comma list of `day`, `model`, `key`."),
+    ] = "day"
 
 
 class UsagePeriod(msgspec.Struct, frozen=True):
-    """Days in UTC, both included."""
+    """A period of days in UTC, both included."""
 
     first: date
     last: date
@@ -108,7 +111,7 @@ class UsagePeriod(msgspec.Struct, frozen=True):
 
 
 async def get_usage(request: web.Request) -> web.StreamResponse:
-    """The account's usage; by default of the last 30 days, by day."""
+    """The account's usage. By default it covers the last 30 days, by day."""
     services = request.app[SERVICES]
     key = await services.authenticator.authenticate(request.headers, "read")
     query = parse_query(request.query, UsageQuery)

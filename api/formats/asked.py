@@ -15,19 +15,19 @@ from shared.ledger.rows import KeptInput
 
 
 class StreamForm(Protocol):
-    """How an API writes events to the wire."""
+    """Writes the events of a stream in an API's form."""
 
     content_type: str
     keepalive: bytes | None
     """Bytes that may be sent before the first token; None if the status must wait for the first event."""
     held_bytes: int
-    """Approximate memory of what is held because the end of the stream repeats it."""
+    """Approximate bytes in memory that are kept until the end of the stream, because its last event repeats them."""
 
     def served_by(self, model: str) -> None:
-        """Called before the first event of the answer if another model serves than was announced."""
+        """Called before the first event of the answer if another model serves than the one that was announced."""
 
     def opening(self) -> bytes | None:
-        """Bytes that are sent before the first event; None if the status must wait for that."""
+        """Bytes that are sent before the first event; None if the status must wait for the first event."""
 
     def render(self, sequence: int, event: AnswerEvent) -> bytes | Iterator[bytes]:
         """The bytes of one event; many bytes come as an iterator and are made while they are written."""
@@ -37,7 +37,7 @@ class StreamForm(Protocol):
 
 
 class Form(Protocol):
-    """How an API answers one request. `model` is the public name of the model that serves it."""
+    """Forms an API's answer to one request. `model` is the public name of the model that serves the request."""
 
     held_bytes: int
     """Bytes of the request's body that the answer repeats."""
@@ -46,12 +46,12 @@ class Form(Protocol):
         """The whole answer as JSON; `done` has its text and its tool calls."""
 
     def stream(self, accept: str, request_id: str, model: str) -> StreamForm:
-        """How a stream is written; `accept` is the request's header."""
+        """The writer of a stream; `accept` is the request's header."""
 
 
 class Earlier(msgspec.Struct, frozen=True, kw_only=True):
-    """What is stored of an earlier response: `told` and `input` as in `KeptInput`, and the answer, None
-    if there is none.
+    """What is stored of an earlier response: `told` and `input` as in `KeptInput`, and the answer, which is None if
+    there is none.
     """
 
     request_id: str
@@ -61,9 +61,9 @@ class Earlier(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Continuation(msgspec.Struct, frozen=True, kw_only=True):
-    """The earlier responses that a body continues. `previous` is the request of the last response of a chain. `others` are
-    requests of single items that are referred to, each with one of these items' ids. `whole` makes the complete request
-    from the chain, oldest first, and the others.
+    """The earlier responses that a body continues. `previous` is the request of the last response of a chain. `others`
+    are the requests of single items that the body refers to, each with one of these items' ids. `whole` makes the
+    complete request from the chain, oldest first, and the others.
     """
 
     previous: str | None
@@ -97,17 +97,23 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     wishes: Mapping[str, tuple[str, ...]] = {}
     ignored: tuple[str, ...] = ()
     thoughts: tuple[str, ...] = ()
-    """Fields with thoughts of earlier answers; they count as left out if the model did not make all of these thoughts."""
+    """Names of fields with thoughts of earlier answers. They count as left out unless the model made all of these
+    thoughts.
+    """
     continues: Continuation | None = None
     """The earlier responses that the request continues; `messages` is incomplete until they are read."""
     kept: KeptInput | None = None
-    """What Postgres keeps of the request beside its answer; None keeps nothing."""
+    """What Postgres keeps of the request beside its answer; None if nothing is kept."""
     background: bool = False
     """Whether the request runs on if its reader leaves."""
     at_once: Callable[[str, str], bytes] | None = None
-    """Makes the answer for a caller that does not wait for the end, from the request's id and the model's name."""
+    """Makes the answer for a caller that does not wait for the end, from the request's id and the model's name; None if
+    the caller waits for the end.
+    """
     failed: Callable[[Failed, str, str], bytes] | None = None
-    """Makes the answer for a failed request that is asked for again, if that is no error in this API."""
+    """Makes the answer for a failed request that is looked up later, if this API does not answer it as an error; else
+    None.
+    """
 
     def name_of(self, option: str) -> str:
         """The API's name of the option."""

@@ -17,25 +17,25 @@ OF_A_CALL = -1
 
 
 class Begun(NamedTuple):
-    """The next block begins: a call with its id and name, a thought, or text."""
+    """The step in which the next block begins: a call with its id and name, a thought, or text."""
 
     what: CallPiece | ThoughtPiece | None
 
 
 class Grown(NamedTuple):
-    """The last block grows by this text, or by these arguments."""
+    """The step in which the last block grows by this text, or by these arguments."""
 
     text: str
 
 
 class Signed(NamedTuple):
-    """The last block, a thought, gets its signature."""
+    """The step in which the last block, a thought, gets its signature."""
 
     signature: str
 
 
 class Closed(NamedTuple):
-    """The last block is complete."""
+    """The step that completes the last block."""
 
 
 Step = Begun | Grown | Signed | Closed
@@ -50,9 +50,10 @@ def signed_apart(blocks: Iterable[str | ToolCall | Thought]) -> Iterator[str | T
 
 
 class Blocks:
-    """Feed pieces with `said`, `called` and `thought`, then call `end`; each yields the steps that are possible now. What
-    arrives between two pieces of a call is held back until this call, and every call that began before it, is complete.
-    With `signs_calls`, a call's signature comes before the call as a thought without text.
+    """Turns the pieces of an answer into steps of blocks. Feed pieces with `said`, `called` and `thought`, then call
+    `end`; each yields the steps that are possible now. What arrives between two pieces of a call is held back until
+    this call, and every call that began before it, is complete. With `signs_calls`, a call's signature comes before the
+    call as a thought without text.
     """
 
     def __init__(self, *, signs_calls: bool) -> None:
@@ -60,10 +61,10 @@ class Blocks:
         self._calls = CallsInOrder()
         self._open: Begun | None = None
         self._held: deque[tuple[int, str | ThoughtPiece]] = deque()
-        """Each with the number of calls that it stands behind."""
+        """Pieces that are held back, each with the number of calls that come before it."""
         self._heard: set[int] = set()
         self._begun = 0
-        """How many calls have begun."""
+        """The number of calls that have begun."""
 
     @property
     def has_calls(self) -> bool:
@@ -80,25 +81,25 @@ class Blocks:
         return self._open is not None and isinstance(self._open.what, CallPiece)
 
     def said(self, text: str) -> Iterator[Step]:
-        """A piece of text."""
+        """Take a piece of text."""
         if text:
             self._hold(text)
         yield from self._told_if_possible()
 
     def thought(self, piece: ThoughtPiece) -> Iterator[Step]:
-        """A piece of a thought."""
+        """Take a piece of a thought."""
         self._hold(piece)
         yield from self._told_if_possible()
 
     def called(self, piece: CallPiece) -> Iterator[Step]:
-        """A piece of a call."""
+        """Take a piece of a call."""
         self._heard.add(piece.index)
         yield from self._pieces(self._calls.feed(piece))
         if self._held and self._calls.may_be_followed():
             yield from self._told()
 
     def end(self) -> Iterator[Step]:
-        """Nothing more arrives: close whatever is open."""
+        """Close whatever is open, because nothing more arrives."""
         yield from self._pieces(self._calls.rest())
         yield from self._told()
         yield from self._close()
@@ -123,7 +124,7 @@ class Blocks:
             yield from self._told()
 
     def _told(self) -> Iterator[Step]:
-        """Everything that is held and does not come after a call that has yet to begin."""
+        """Release everything that is held back, up to the first piece that comes after a call which has not begun."""
         texts: list[str] = []
         while self._held and self._held[0][0] <= self._begun:
             _, one = self._held.popleft()

@@ -1,5 +1,5 @@
-"""Cache marks and options as clients of each API write them: Anthropic's marks, which are sent to every API, and OpenAI's
-marks and options. `shared/catalogue/caching.py` says which models take them.
+"""Cache marks and cache options in the forms of each API: Anthropic's marks, which clients send to every API, and
+OpenAI's marks and options. `shared/catalogue/caching.py` says which models take them.
 """
 
 from __future__ import annotations
@@ -15,21 +15,21 @@ CACHE_CONTROL, BREAKPOINT = "cache_control", "prompt_cache_breakpoint"
 UNTOLD = frozenset({CACHE_CONTROL, BREAKPOINT, "prompt_cache_key", "prompt_cache_options", "prompt_cache_retention"})
 """Fields that do not change what a body asks for."""
 LONG = frozenset({"1h", "12h"})
-"""Times of marks that last an hour or more."""
+"""Lifetimes of marks (`ttl`) that are an hour or longer."""
 TIMES = LONG | {None, "5m", "30m"}
-"""All known times."""
+"""All known lifetimes of marks."""
 RETENTIONS = frozenset(get_args(CacheRetention))
 
 
 class CacheControl(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """A cache mark in Anthropic's form, `{"type": "ephemeral", "ttl": "5m" | "1h"}`. A model whose vendor takes no marks
-    leaves it out.
+    """A cache mark in Anthropic's form, `{"type": "ephemeral", "ttl": "5m" | "1h"}`. It is left out for models whose
+    vendor takes no marks.
     """
 
     type: str = ""
-    """Only `ephemeral` marks anything."""
+    """Only `ephemeral`; a mark of another type has no effect."""
     ttl: str | None = None
-    """How long the vendor keeps what is marked: `5m` (the default) or `1h`."""
+    """The time for which the vendor keeps the marked part: `5m` (the default) or `1h`."""
 
     @property
     def is_known(self) -> bool:
@@ -38,14 +38,16 @@ class CacheControl(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 
 
 class CacheBreakpoint(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """A cache mark in OpenAI's form, `{"mode": "explicit", "ttl": "30m" | "12h"}`. A model whose vendor takes no marks
-    leaves it out.
+    """A cache mark in OpenAI's form, `{"mode": "explicit", "ttl": "30m" | "12h"}`. It is left out for models whose
+    vendor takes no marks.
     """
 
     mode: str = ""
-    """Only `explicit` marks anything."""
+    """Only `explicit`; a mark of another mode has no effect."""
     ttl: str | None = None
-    """How long the vendor keeps what is marked: `30m` (the default) or `12h`; with Claude `12h` is one hour."""
+    """The time for which the vendor keeps the marked part: `30m` (the default) or `12h`. With Claude, `12h` means one
+    hour.
+    """
 
     @property
     def is_known(self) -> bool:
@@ -54,12 +56,14 @@ class CacheBreakpoint(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
 
 
 class PromptCacheOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """OpenAI's cache options, for OpenAI's models that have them; others leave them out."""
+    """OpenAI's cache options, for OpenAI's models that have them; they are left out for other models."""
 
     mode: str | None = None
-    """`implicit` (the default): the vendor caches by itself. `explicit`: GPT-5.6 and later write only what is marked."""
+    """`implicit` (the default) lets the vendor decide what it caches. With `explicit`, GPT-5.6 and later cache only
+    what is marked.
+    """
     ttl: str | None = None
-    """Only `30m`, which changes nothing; another value is left out and named in `x-ignored`."""
+    """Only `30m`, which changes nothing; any other value is left out and named in `x-ignored`."""
 
 
 class Markable(Protocol):
@@ -71,7 +75,9 @@ class Markable(Protocol):
 
 
 class MarkField(NamedTuple):
-    """A field with a mark or with its time, and the wish that it expresses; None if every model leaves the field out."""
+    """A field that holds a mark or the mark's lifetime, and the wish that it expresses; None if every model leaves the
+    field out.
+    """
 
     name: str
     wish: Literal["cache", "cache_time"] | None
@@ -112,7 +118,7 @@ def fields_with_marks(path: str, entries: Iterable[Markable]) -> Iterator[MarkFi
 
 
 def fields_of(name: str, mark: CacheControl | CacheBreakpoint | None) -> Iterator[MarkField]:
-    """The field `name` that holds the mark, and the field of its time if the time is not the default."""
+    """The field `name` that holds the mark, and the field of its lifetime if that is not the default."""
     if mark is None:
         return
     yield MarkField(name, "cache" if mark.is_known else None)

@@ -1,8 +1,8 @@
 """Orders the tool calls of a stream: each call begins with its id and name, once the call before it is complete.
 
-Models write several calls at once; clients read them one by one. OpenAI's client takes a call as finished as soon as
-another one continues, and confuses an index that comes too early with the one before. Anthropic's parses a call when its
-block is closed.
+Models write several calls at once; clients read them one after the other. OpenAI's client takes a call as finished as
+soon as another one continues, and if an index comes too early, it confuses that call with the one before. Anthropic's
+client parses a call when its block is closed.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ import msgspec
 from shared.chat import CallPiece
 
 TRIES_MAX = 32
-"""How often a call's arguments are checked for completeness. If they are still incomplete, the calls behind wait for the
-end.
+"""The most checks of whether a call's arguments are complete. If they are still incomplete after these, the calls
+behind it wait for the end.
 """
 
 
@@ -28,11 +28,11 @@ class _Call(msgspec.Struct):
     signature: str | None = None
     told: list[str] = msgspec.field(default_factory=list)
     held: list[str] = msgspec.field(default_factory=list)
-    """Arguments that have been told, and those that have not."""
+    """Arguments that have been sent (`told`), and arguments that have not been sent yet (`held`)."""
     whole: bool = False
     tries: int = 0
     tried: int = 0
-    """How many pieces had been told at the last try."""
+    """The number of pieces that had been sent at the last check."""
 
     def next_piece(self) -> str:
         """The arguments that are held, which are sent now."""
@@ -50,7 +50,7 @@ class _Call(msgspec.Struct):
 
 
 class CallsInOrder:
-    """Pieces are fed in as they arrive and come out in order, with indexes 0, 1, 2 without a gap."""
+    """Takes the pieces of calls as they arrive, and returns them in order, with indexes 0, 1, 2 without a gap."""
 
     def __init__(self) -> None:
         self._calls: dict[int, _Call] = {}
@@ -59,7 +59,9 @@ class CallsInOrder:
         """The call that began last."""
 
     def feed(self, piece: CallPiece) -> Iterator[CallPiece]:
-        """The pieces that can be sent now. A complete call ends there, whatever a vendor sends for it later."""
+        """The pieces that can be sent now. A call ends as soon as it is complete; whatever a vendor sends for it later
+        is dropped.
+        """
         if piece.index < self._begun - 1:
             return
         call = self._calls.setdefault(piece.index, _Call())

@@ -15,9 +15,9 @@ _encode = msgspec.json.Encoder(order="sorted").encode
 
 
 def fingerprint_of(body: msgspec.Struct) -> bytes:
-    """The hash of all fields that differ from their defaults, so that it stays the same when a release adds fields; a
-    repeat may reach another release than the first request. Cache hints are excluded. A struct is hashed as the list of its
-    tag and such fields.
+    """The hash of all fields that differ from their defaults. So the hash stays the same when a release adds fields: a
+    repeat may reach another release than the first request did. Cache hints are excluded. A struct is hashed as the
+    list of its tag and of such fields.
     """
     digest = hashlib.sha256(type(body).__name__.encode() + b"\0")
     _tell(body, digest.update)
@@ -69,14 +69,14 @@ class _Kind(NamedTuple):
 
 
 def _kind_of(value: object) -> _Kind | None:
-    """What is known of the struct's type; None for other values."""
+    """The known facts about the struct's type; None for values of other types."""
     return _known_kind(type(value))  # type: ignore[arg-type] # mypy holds types for unhashable
 
 
 @cache
 def _known_kind(kind: type) -> _Kind | None:
-    """What is known of a type; None if it is no struct. Cached, because asking msgspec takes longer than
-    everything else.
+    """The facts about a type; None if it is no struct. The result is cached, because asking msgspec takes longer than
+    everything else here.
     """
     if not issubclass(kind, msgspec.Struct):
         return None

@@ -1,6 +1,6 @@
-"""Bodies of APIs whose clients send unknown fields: these are left out and named.
+"""Decodes bodies of APIs whose clients send unknown fields; these are left out and named.
 
-A body with known fields only is decoded in one step. Only if it has others is it read object by object: unknown fields are
+A body with known fields only is decoded in one step. A body with others is read object by object: unknown fields are
 cut out of the bytes without being decoded, and the rest is decoded.
 """
 
@@ -83,7 +83,7 @@ class OfUnknownType(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class _Rules(NamedTuple):
-    """Which structs may be left out, and which struct an object without a tag is; known to every pruner."""
+    """The structs that may be left out, and the struct that an object without a tag is; every pruner knows both."""
 
     left_out: LeftOut
     untagged: type[msgspec.Struct] | None
@@ -178,8 +178,8 @@ def _list_pruner(entry: Prune | None, path: str, most: int | None, item: inspect
 
 
 def _union_pruner(types: tuple[inspect.Type, ...], path: str, rules: _Rules) -> Prune | None:
-    """The pruner of a union: an object is pruned as the struct that its tag names, or as the only struct; a list as the
-    only list.
+    """The pruner of a union. An object is pruned as the struct that its tag names, or as the union's only struct; a
+    list is pruned as the union's only list.
     """
     plain = [kind.type if isinstance(kind, inspect.Metadata) else kind for kind in types]
     infos = [kind for kind in plain if isinstance(kind, inspect.StructType)]

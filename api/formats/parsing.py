@@ -80,7 +80,7 @@ def in_nano(field: str, amount: Decimal) -> NanoUsd:
 
 
 def in_utc(field: str, moment: datetime) -> datetime:
-    """The moment in UTC. Raises `InvalidRequest` for one that is before the calendar's first year or after its last there."""
+    """The moment in UTC. Raises `InvalidRequest` if it lies outside the calendar's years 1 to 9999 in UTC."""
     try:
         return moment.astimezone(UTC)
     except OverflowError:

@@ -11,11 +11,11 @@ from shared.errors import ErrorBody
 
 
 class Surface(Protocol):
-    """How one API writes errors."""
+    """One API's form of errors."""
 
     @property
     def ERROR(self) -> Any:  # noqa: ANN401, N802 - a msgspec type; a constant of a module
-        """The type of the body."""
+        """The msgspec type of the body."""
 
     @property
     def CODE_AT(self) -> tuple[str, ...]:  # noqa: N802 - a constant of a module

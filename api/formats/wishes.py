@@ -46,16 +46,18 @@ ORDERS = {
 
 
 class Thinking(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Whether and how much the model thinks before it answers, in Anthropic's form. A model that lacks it leaves it out."""
+    """The thinking of the model before it answers, in Anthropic's form. It is left out for a model that cannot
+    think.
+    """
 
     type: str | None = None
-    """`enabled`, `adaptive` or `disabled`; left out, `budget_tokens` alone means `enabled`."""
+    """`enabled`, `adaptive` or `disabled`. Without a type, `budget_tokens` means `enabled`."""
     budget_tokens: int | None = None
-    """Thinking tokens at most, 1,024 or more and less than the output limit; a model that counts none gets the nearest
-    effort.
+    """The most thinking tokens, 1,024 or more and less than the output limit. For a model that counts no thinking
+    tokens it becomes the nearest effort.
     """
     display: str | None = None
-    """`summarized` (the default) or `omitted`, which shows no text of what the model thinks."""
+    """`summarized` (the default) shows the thoughts; `omitted` shows no text of them."""
 
     @property
     def is_asked_for(self) -> bool:
@@ -69,7 +71,9 @@ class Thinking(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
 
 class Wishes(msgspec.Struct, frozen=True):
-    """`fields` has the body's fields of each wish; `ignored` are fields that are left out for every model."""
+    """The wishes of one body. `fields` has the body's fields of each wish; `ignored` are fields that are left out for
+    every model.
+    """
 
     fields: Mapping[str, tuple[str, ...]]
     ignored: tuple[str, ...]

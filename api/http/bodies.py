@@ -1,5 +1,5 @@
-"""The JSON bodies that a front door holds. Room is taken before a body is read, and large ones are decoded one after the
-other.
+"""The JSON bodies that a front door holds. Memory (`room`) is reserved before a body is read, and large bodies are
+decoded one after the other.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ passed, and their bodies. If such a frame references the exception, only the gar
 counts objects, not bytes.
 """
 SMALL_SHARES = 4
-"""The share of the room for small bodies that one account may have, as one over this number, so that announcing hundreds of
-bodies without sending them keeps nobody else out.
+"""The divisor of the room for small bodies: one account may have this fraction of it. So an account that announces
+hundreds of bodies without sending them keeps nobody else out.
 """
 
 
@@ -47,11 +47,13 @@ class Body:
         room.shrink(copies * self.size)
 
     def hold_beside(self, room: HeldBytes) -> None:
-        """Release `room` together with the body's own: it belongs to the body without being in it."""
+        """Release `room` together with the body's own room: it is for data that belongs to the body and is stored
+        elsewhere.
+        """
         self._beside = room
 
     def take(self) -> bytes:
-        """The bytes, once; afterwards only the caller holds them."""
+        """The bytes of the body. They can be taken once; afterwards only the caller holds them."""
         data, self._data = self._data, b""
         return data
 
@@ -100,7 +102,9 @@ class Bodies:
 
     @asynccontextmanager
     async def turn(self, size: int) -> AsyncIterator[Pauses]:
-        """Surround work on a body that takes time and several copies of it: large bodies come one after the other."""
+        """Surround work on a body that takes time and several copies of the body: large bodies come one after the
+        other.
+        """
         if not self.is_large(size):
             yield Pauses(pauses=False)
             return
@@ -143,7 +147,7 @@ class Bodies:
             async with asyncio.timeout(settings.body_within_s):
                 read = BytesIO()
                 await self._read(request, read, said)
-                if not request.content.at_eof():  # its length was unknown, and it is not small
+                if not request.content.at_eof():  # the length was unknown, and the body is larger than a small one
                     room.release()
                     room = await self.room(copies * bytes_max, account_id)
                     await self._read(request, read, bytes_max)
@@ -180,8 +184,8 @@ class Bodies:
             yield
 
     async def _read(self, request: web.Request, into: BytesIO, size: int) -> None:
-        """Read a body of this size; of a longer one a little more. The pieces are joined as they arrive, because joining
-        them all at the end would delay other requests.
+        """Read a body of this size, or slightly more than `size` of a longer one. The pieces are joined as they arrive,
+        because joining them all at the end would delay other requests.
         """
         turns = request.app[READS] if self.is_large(size) else None
         while into.tell() <= size and not request.content.at_eof():

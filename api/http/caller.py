@@ -1,4 +1,6 @@
-"""The caller as seen before the proxies: headers of proxies in `TRUSTED_PROXIES` are believed, others are not."""
+"""The caller, seen through the proxies in front of this service: headers of proxies in `TRUSTED_PROXIES` are believed,
+others are not.
+"""
 
 from __future__ import annotations
 
@@ -26,8 +28,8 @@ def address_of(request: web.Request) -> str | None:
 
 
 def base_url_of(request: web.Request) -> str:
-    """The address of this service, to be put before a path: `PUBLIC_URL`, otherwise as the caller called it. Empty if the
-    `Host` header is no address.
+    """The address of this service, to be put before a path: `PUBLIC_URL`, otherwise the address that the caller used.
+    Empty if the `Host` header is no address.
     """
     settings = request.app[SETTINGS]
     if settings.public_url:

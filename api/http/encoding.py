@@ -1,4 +1,4 @@
-"""Bodies are UTF-8, with or without a byte order mark. A body in another encoding is refused as a whole."""
+"""Checks that bodies are UTF-8, with or without a byte order mark. A body in another encoding is refused as a whole."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""Answers callers that close their sending side after the request (`shutdown`, `nc -N`); aiohttp would
-take them for gone.
+"""Answers callers that close their sending side after the request (`shutdown`, `nc -N`). aiohttp would treat them as
+gone.
 """
 
 from __future__ import annotations
@@ -12,7 +12,9 @@ from aiohttp.web_protocol import RequestHandler
 from api.http.state import MAY_BE_SILENT
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
-"""Every client of HTTP/1.1 skips this interim answer, also several of them (RFC 9110, 15.2)."""
+"""The interim answer with which a caller is probed. Every HTTP/1.1 client skips interim answers, even several of them
+(RFC 9110, 15.2).
+"""
 PROBE_EVERY_S = 0.5
 
 
@@ -43,9 +45,10 @@ class HalfClosedHandler(RequestHandler):
     def eof_received(self) -> bool:  # type: ignore[override] # aiohttp's own closes the connection
         """True keeps the connection open.
 
-        A caller that has left looks the same, but its system rejects what is written to it. So until an answer begins, an
-        interim answer is written as a probe. An answer that has begun and may be silent for long reveals nothing: then the
-        caller counts as gone, and so does a client of HTTP/1.0, to which nothing may be written before the answer.
+        A caller that has left looks the same, but its system rejects what is written to it. So until an answer begins,
+        an interim answer is written as a probe. Once an answer has begun that may be silent for long, nothing can be
+        probed: then the caller counts as gone. So does a client of HTTP/1.0, to which nothing may be written before the
+        answer.
         """
         if not self._waits_for_an_answer():
             return False

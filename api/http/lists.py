@@ -1,8 +1,8 @@
-"""Long lists, which are created in pieces and one after the other, so that all of them together take at most half of this
-process's time.
+"""Makes long lists in pieces and one after the other, so that all of them together take at most half of this process's
+time.
 
-A list of 10,000 rows keeps the event loop busy for a twentieth of a second, sixty of them for several seconds, and every
-small request would wait behind each of them.
+A list of 10,000 rows keeps the event loop busy for a twentieth of a second, sixty of them for several seconds, and
+every small request would wait behind each of them.
 """
 
 from __future__ import annotations
@@ -27,11 +27,13 @@ class Lists:
     """The long lists of one front door."""
 
     def __init__(self, within_s: float) -> None:
-        """`within_s`: how long a list waits for its turn."""
+        """`within_s` is the time for which a list waits for its turn, in seconds."""
         self._within_s = within_s
         self._turn = asyncio.Lock()
         self._turn_of: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
-        """By account: only one list of an account waits with those of others, so that accounts take turns."""
+        """A lock for each account: only one list of an account waits with those of other accounts, so that accounts
+        take turns.
+        """
 
     @asynccontextmanager
     async def one(self, account_id: str) -> AsyncIterator[LongList]:
@@ -41,7 +43,7 @@ class Lists:
 
     @asynccontextmanager
     async def turn(self, account_id: str) -> AsyncIterator[Pauses]:
-        """Called by `LongList`. Raises `Overloaded` if the turn does not come in time."""
+        """Wait for the list's turn, for `LongList`. Raises `Overloaded` if the turn does not come in time."""
         of_account = self._turn_of.setdefault(account_id, asyncio.Lock())
         async with AsyncExitStack() as held:
             try:
@@ -74,14 +76,16 @@ class LongList:
         self._pace: Pauses | None = None
 
     async def after(self, piece: Sized) -> None:
-        """Await this after each piece. After a piece of `SHORT_ROWS` or more another may follow: then the list waits for
-        its turn, and once it has the turn, pauses. Raises `Overloaded`.
+        """Await this after each piece. After a piece of `SHORT_ROWS` or more, another piece may follow: then the list
+        waits for its turn, or pauses if it has the turn already. Raises `Overloaded`.
         """
         if len(piece) >= SHORT_ROWS:
             await self.step()
 
     async def step(self) -> None:
-        """Await this between parts of other work that may take long: it waits for the list's turn, and afterwards pauses."""
+        """Await this between parts of other work that may take long: the first call waits for the list's turn, later
+        ones pause.
+        """
         if self._pace:
             await self._pace.pause()
         else:

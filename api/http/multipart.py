@@ -53,7 +53,9 @@ class FileForm:
 
     @asynccontextmanager
     async def _reading(self) -> AsyncIterator[None]:
-        """Surround a read: the next piece must come as soon as `SenderPatience` demands, or the form has broken off."""
+        """Surround a read. The next piece must come within the time that `SenderPatience` allows, or the form counts as
+        broken off.
+        """
         with malformed_refused():
             async with self._progress.waiting():
                 yield

@@ -6,8 +6,8 @@ import asyncio
 
 
 class ReadTurns:
-    """One per process. In each turn of the event loop a piece of only one large body is read, so the delay of other tasks
-    does not grow with the number of bodies.
+    """Turns of one process: in each turn of the event loop a piece of only one large body is read, so the delay of
+    other tasks does not grow with the number of bodies.
     """
 
     def __init__(self) -> None:

@@ -1,4 +1,4 @@
-"""What a request says before its body is parsed: size, type, and the form of the answer."""
+"""Reads what a request says before its body is parsed: size, media type, and the form of the answer."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ async def pass_over_rest(request: web.Request) -> None:
 
 
 class SenderPatience:
-    """How long the sender of a large body may still let us wait: `BODY_WITHIN_S` at first and at most. Each
+    """The time that the sender of a large body may still let us wait: `BODY_WITHIN_S` at first and at most. Each
     `BODY_BYTES_PER_S_MIN` bytes earn another second. Only time spent waiting for the sender counts.
     """
 

@@ -1,5 +1,5 @@
-"""The pace of refusals. A refused request costs its caller nothing, but it costs the service the time to
-read and check it.
+"""The pace at which an account is refused. A refused request costs its caller nothing, but the service spends time on
+reading and checking it.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ if TYPE_CHECKING:
     from shared.settings import Settings
 
 BURST_S = 1.0
-"""An account that was not refused for this long may be refused as often as fits in this time without a wait."""
+"""Seconds without a refusal after which an account may be refused, without a wait, as often as fits into this time."""
 ACCOUNTS_MAX = 1_000
-"""Number of remembered accounts beyond which those whose pace is back to normal are forgotten."""
+"""The number of remembered accounts above which accounts whose pace is normal again are forgotten."""
 
 
 class RefusalPace:
@@ -26,7 +26,7 @@ class RefusalPace:
         self._every_s = 1 / settings.refusals_per_s
         self._wait_max_s = settings.refusal_wait_max_s
         self._next_at: dict[str, float] = {}
-        """By account: when the next refusal is due at an even pace, in seconds of the monotonic clock."""
+        """By account, the time at which its next refusal is due at an even pace, in seconds of the monotonic clock."""
 
     async def keep(self, account_id: str) -> None:
         """Wait until the account may be given another refusal, at most `REFUSAL_WAIT_MAX_S`."""

@@ -1,7 +1,8 @@
-"""Cuts off readers that take nothing, or next to nothing, so that nothing waits for them for ever.
+"""Cuts off readers that take nothing, or nearly nothing, so that nobody waits for them for ever.
 
-A transport reports when it buffers more than its limit (64 KB) and when that is gone. In between nobody writes, and the
-transport and the kernel are asked whether the reader takes something. Readers that keep up are never looked at.
+A transport reports when it buffers more than its limit (64 KB), and when its buffer is below the limit again. In
+between nobody writes, and the transport and the kernel are asked whether the reader takes something. Readers that keep
+up are never checked.
 """
 
 from __future__ import annotations
@@ -22,10 +23,10 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 LOOKS = 4
-"""How often progress is checked within the allowed time."""
+"""The number of checks of a reader's progress within the allowed time."""
 _INT = struct.Struct("i")
 _RESET = struct.pack("ii", 1, 0)
-"""Linger for no time: closing resets the connection (man 7 socket)."""
+"""A linger time of zero, with which closing resets the connection (man 7 socket)."""
 
 
 class Patience(NamedTuple):
@@ -59,7 +60,7 @@ class SlowReader:
         """Seconds of waiting beyond what `bytes_per_s_min` allows. A faster reader reduces them to 0, not below."""
 
     def wait(self) -> None:
-        """Something waits for the reader from now on."""
+        """Begin to count: from now on something waits for the reader."""
         if not self._waiting:
             self._waiting = True
             self._left = self._to_be_taken()
@@ -67,14 +68,14 @@ class SlowReader:
             self._look_later()
 
     def keep_up(self) -> None:
-        """Nothing waits for the reader any more."""
+        """Stop counting: nothing waits for the reader any more."""
         if self._waiting:
             self._waiting = False
             self._count()
             self._alarm.clear()
 
     def stop(self) -> None:
-        """The connection is gone."""
+        """Stop for good: the connection is gone."""
         self._waiting = False
         self._alarm.stop()
 
@@ -87,7 +88,7 @@ class SlowReader:
             log.info(
                 "slow reader cut off", idle_s=round(idle_s, 1), behind_s=round(self._behind_s, 1), bytes=self._left
             )
-            # otherwise the kernel keeps its buffer
+            # with a shorter linger the kernel discards its buffer
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
             self._transport.abort()
 
@@ -95,7 +96,7 @@ class SlowReader:
         self._alarm.set(self._loop.time() + self._patience.progress_within_s / LOOKS)
 
     def _count(self) -> None:
-        """Count what was taken since the last look."""
+        """Count the bytes that were taken since the last check."""
         now, left = self._loop.time(), self._to_be_taken()
         taken = max(0, self._left - left)
         if taken:
@@ -109,8 +110,8 @@ class SlowReader:
 
 
 def keep_little_unsent(listening: socket.socket, unsent_bytes_max: int) -> None:
-    """Make the kernel buffer little for slow readers instead of megabytes per connection, for all connections that this
-    socket accepts (`TCP_NOTSENT_LOWAT`, man 7 tcp).
+    """Make the kernel buffer little for slow readers, instead of megabytes per connection (`TCP_NOTSENT_LOWAT`, man 7
+    tcp). This holds for all connections that the socket accepts.
     """
     option = getattr(socket, "TCP_NOTSENT_LOWAT", None)
     if option is not None and listening.family in {socket.AF_INET, socket.AF_INET6}:

@@ -15,14 +15,14 @@ if TYPE_CHECKING:
     from shared.settings import Settings
 
 BASE_BYTES = 3_000_000
-"""Memory of every upload: what was received and not read (aiohttp's limit of twice 64 KB, and one read of the socket of up
-to 256 KB), the piece that is read, the beginning of a line, the lines that wait for Postgres, and the fingerprints of their
-ids.
+"""Bytes that every upload takes: what was received and not read (aiohttp's limit of twice 64 KB, and one read of the
+socket of up to 256 KB), the piece that is being read, the beginning of a line, the lines that wait for Postgres, and
+the fingerprints of their ids.
 """
 
 
 class Uploads:
-    """One per process. An account has a share of the places, and half of the room for long lines."""
+    """The uploads of one process. An account has a share of the places, and half of the room for long lines."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -35,7 +35,7 @@ class Uploads:
             reserve=settings.uploads_max * BASE_BYTES,
         )
         self.reading = asyncio.Lock()
-        """Held while lines are parsed, so that only one upload does that in each turn of the event loop."""
+        """Held while lines are parsed, so that only one upload parses in each turn of the event loop."""
 
     @asynccontextmanager
     async def one_more(self, account_id: str) -> AsyncIterator[UploadMemory]:
@@ -68,8 +68,8 @@ class Uploads:
 
 
 class UploadMemory:
-    """Memory that one upload may use beyond its base: room for a long line, twice, because its parsed
-    form is kept as well.
+    """Memory that one upload may use beyond its base: room for a long line, twice, because the parsed line is kept as
+    well.
     """
 
     def __init__(self, budget: ByteBudget, account_id: str, settings: Settings) -> None:

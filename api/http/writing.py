@@ -1,7 +1,7 @@
-"""Writes bodies no faster than the caller takes them, and no more of them at once than there is room for.
+"""Writes bodies no faster than the caller takes them, and no more bodies at once than there is room for.
 
-`slow_readers.py` cuts off callers that take nothing, or next to nothing. Here that is a `ConnectionError` or a
-cancellation, as if the caller had gone away.
+`slow_readers.py` cuts off callers that take nothing, or nearly nothing. Such an end appears here as a `ConnectionError`
+or a cancellation, as if the caller had gone away.
 """
 
 from __future__ import annotations
@@ -66,15 +66,15 @@ async def send_whole(
 
 
 def break_off(request: web.Request) -> None:
-    """Close the connection behind what was written, without the final chunk: with a FIN, and with a reset only if the
-    reader is stuck.
+    """Close the connection after what was written, without the final chunk: with a FIN, or with a reset if the reader
+    is stuck.
     """
     if request.transport:
         request.transport.close()
 
 
 class Keepalive(NamedTuple):
-    """`signal` is sent whenever nothing was sent for `every_s`."""
+    """A keep-alive signal that is sent whenever nothing was sent for `every_s`."""
 
     signal: bytes
     every_s: float
@@ -93,10 +93,10 @@ class BodyWriter:
         self._loop = asyncio.get_running_loop()
         self._preparing = asyncio.Lock()
         self._writes = 0
-        """Writes that are under way; a keep-alive signal may be a second one."""
+        """The number of writes that are under way; a keep-alive signal may be the second one."""
         self._wrote_at = self._loop.time()
         self.begun = False
-        """Whether the status was sent."""
+        """True once the status was sent."""
 
     async def __aenter__(self) -> Self:
         if self._keepalive:
@@ -151,6 +151,8 @@ class BodyWriter:
                 await asyncio.sleep(every_s - idle_s if idle_s < every_s else every_s)
 
     def _takes_more(self) -> bool:
-        """Whether the reader has nothing left to read; a keep-alive signal must never be what waits for the reader."""
+        """Whether the reader has nothing left to read. Only then is a keep-alive signal sent: nothing may ever wait for
+        the reader because of it.
+        """
         transport = self._request.transport
         return transport is not None and not transport.get_write_buffer_size()

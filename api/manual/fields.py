@@ -1,5 +1,5 @@
-"""The page `/docs/fields`: what becomes of each field of OpenAI's and Anthropic's APIs with each class of model, found by
-running the code that handles real requests.
+"""The page `/docs/fields`: what becomes of each field of OpenAI's and Anthropic's APIs with each class of model. The
+code that handles real requests is run to find out.
 """
 
 from __future__ import annotations
@@ -201,7 +201,9 @@ def _tables(
 
 
 def _group_of(model: Model) -> str:
-    """Companies whose models have rules of their own; the other models on Bedrock are alike."""
+    """The group that the model is shown in: companies whose models have rules of their own; the other models on Bedrock
+    are alike.
+    """
     alike = model.provider == "bedrock" and model.company != "Anthropic"
     return "Other models on Bedrock" if alike else f"{model.company}'s models"
 

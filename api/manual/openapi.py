@@ -24,16 +24,21 @@ INTRODUCTION = (
 )
 SECURITY: dict[str, Json] = {
     "bearer": {"type": "http", "scheme": "bearer", "description": "`Authorization: Bearer rml_…`"},
-    "x-api-key": {"type": "apiKey", "in": "header", "name": "x-api-key", "description": "The same key."},
+    "x-api-key": {
+        "type": "apiKey",
+        "in": "header",
+        "name": "x-api-key",
+        "description": "The same key in another header, which Anthropic's clients send.",
+    },
     "operator": {"type": "http", "scheme": "bearer", "description": "`Authorization: Bearer rmo_…`"},
 }
 OPERATORS = (
-    "What `rebootml` does, over HTTP, with `Authorization: Bearer rmo_…` and a token that `rebootml operator token` printed;"
-    " an API key opens nothing here, and a token nothing else. Repeat a request that may not have been heard with the same"
-    " `ref`: it is done once. [How to](/docs/guides/operators)"
+    "The operators' API does over HTTP what the command `rebootml` does. Send `Authorization: Bearer rmo_…` with a token that"
+    " `rebootml operator token` printed. An API key opens nothing here, and such a token opens nothing else. If it is unknown"
+    " whether a change was made, send it again with the same `ref`: it is made once. [How to](/docs/guides/operators)"
 )
-REQUEST_ID = Header("x-request-id", "Names this request, here and in every log.")
-RETRY_AFTER = Header("Retry-After", "Seconds after which asking again makes sense.", {"type": "integer", "minimum": 1})
+REQUEST_ID = Header("x-request-id", "The id of this request, which the logs have, too.")
+RETRY_AFTER = Header("Retry-After", "The seconds after which a repeat may succeed.", {"type": "integer", "minimum": 1})
 WWW_AUTHENTICATE = Header("WWW-Authenticate", "Always `Bearer`: send a key in the header `Authorization`.")
 
 
@@ -148,7 +153,7 @@ def _schema(kind: str, what: Any, schemas: Schemas) -> Json:  # noqa: ANN401 - a
 
 def _told(kind: str, sentence: str) -> Json:
     """A schema for content that no type describes: any JSON, or any text. Server-sent events get no type, because tools
-    read their schema as that of one event.
+    would take the schema for that of a single event.
     """
     known: dict[str, Json] = {"application/json": {}, EVENT_STREAM: {}}
     return {**known.get(kind, {"type": "string"}), "description": sentence}

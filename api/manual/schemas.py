@@ -88,7 +88,7 @@ def _schemas_of_fields(kind: type[msgspec.Struct], schema: Json) -> Iterable[tup
 
 
 def _only_value(field: Json) -> str | None:
-    """Such as "Always `list`."; None where several values are possible."""
+    """A description such as "Always `list`."; None if several values are possible."""
     values = field.get("enum", ())
     if len(values) != 1:
         return None
@@ -120,8 +120,8 @@ def _open(schema: Any, components: Json, opened: set[str]) -> None:  # noqa: ANN
 
 
 def _mix(schema: Any, reference: str) -> None:  # noqa: ANN401 - any JSON
-    """Remove the discriminator where `reference` is one of several types: it stands for all unknown types, so the type
-    field does not tell them apart.
+    """Remove the discriminator if `reference` is one of several types: it stands for all unknown types, so the type
+    field does not distinguish them.
     """
     for part in schema.values() if isinstance(schema, dict) else schema:
         if isinstance(part, dict | list):

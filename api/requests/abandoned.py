@@ -19,8 +19,8 @@ log = structlog.get_logger(__name__)
 
 
 class Abandoned:
-    """`add` starts the grace period. A front door that stops cancels nothing, because its readers
-    continue at another one.
+    """Cancels abandoned requests: `add` starts the grace period of one. A front door that stops cancels nothing,
+    because its readers continue at another one.
     """
 
     def __init__(self, queue: Queue, relay: Relay, group: asyncio.TaskGroup, settings: Settings) -> None:
@@ -33,9 +33,7 @@ class Abandoned:
         self._waiting: dict[str, asyncio.Task[None]] = {}
 
     def add(self, request_id: str) -> None:
-        """Start the grace period of a request whose reader has gone. If an earlier reader had left, the
-        period starts anew.
-        """
+        """Start the grace period of a request whose reader has gone, or start it anew if an earlier reader had left."""
         if earlier := self._waiting.get(request_id):
             earlier.cancel()
         self._waiting[request_id] = task = self._group.create_task(self._cancel_later(request_id))
@@ -48,7 +46,7 @@ class Abandoned:
     async def _cancel_later(self, request_id: str) -> None:
         await asyncio.sleep(self._grace_s)
         ended_at = time.monotonic() + self._runs_s
-        # once somebody reads again, their leaving starts a new period
+        # if somebody reads again and leaves, a new period starts
         while not self._relay.follows(request_id):
             try:
                 cancelled = await self._queue.leave(request_id, self._relay.channel)

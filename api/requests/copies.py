@@ -1,4 +1,6 @@
-"""Copies of enqueued jobs, in case Redis loses them: as many bytes as this process may hold."""
+"""Copies of enqueued jobs, for the case that Redis loses them. They take at most as many bytes as this process may
+hold.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,7 @@ BYTES_BESIDE = 1_000
 
 
 class Copy:
-    """A copy of one job, until it is dropped by its holder or displaced by newer ones."""
+    """A copy of one job. It exists until its holder drops it or newer copies displace it."""
 
     __slots__ = ("_kept_by", "job")
 

@@ -1,5 +1,5 @@
-"""Watches over requests whose callers come back later: if Redis loses them, they are enqueued again, as those of waiting
-callers are. The requests of a front door that dies are left to the queue, which Redis's append-only file preserves.
+"""Watches over requests whose callers come back later. If Redis loses them, they are enqueued again, like requests
+whose callers wait. Requests of a front door that dies are left to the queue, which Redis's append-only file preserves.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ log = structlog.get_logger(__name__)
 
 
 class Custody:
-    """`keep(admitted)` watches over a request until it has ended. The owner runs `run` as a task."""
+    """Watches over requests: `keep(admitted)` watches over one until it has ended. The owner runs `run` as a task."""
 
     def __init__(
         self, pool: asyncpg.Pool, scripts: Scripts, submitter: Submitter, settings: Settings, channel: str

@@ -22,7 +22,7 @@ class EventBuffer:
 
     def __init__(self, room: ByteBudget, bytes_max: int) -> None:
         self.owner = ""
-        """The reader's account, which has a share of the room."""
+        """The id of the reader's account, which has a share of the room."""
         self.bytes = 0
         """Bytes of the waiting events; at `bytes_max` no more are taken."""
         self._room = room

@@ -1,5 +1,5 @@
-"""The chain of a request: the model that was asked, and the fallback models that its caller names. Each is checked and
-fitted as if it had been asked by itself.
+"""The chain of a request: the model that was asked, and the fallback models that its caller names. Each model is
+checked and fitted as if it had been asked by itself.
 """
 
 from __future__ import annotations
@@ -37,8 +37,9 @@ PAUSED = "Its vendor is paused: try again later."
 
 
 class ChainModel(msgspec.Struct, frozen=True, kw_only=True):
-    """One model of a chain, with the name that was asked for and what it is asked. `input_bound`: the most input tokens;
-    `writes`: what of them the vendor may write to its cache; `ignored`: fields that the model is not told.
+    """One model of a chain: the name that was asked for, and the request in the form in which this model gets it.
+    `input_bound` is the upper bound of the input tokens, `writes` the part of them that the vendor may write to its
+    cache, `ignored` the fields that are left out for this model.
     """
 
     name: str
@@ -49,12 +50,12 @@ class ChainModel(msgspec.Struct, frozen=True, kw_only=True):
     ignored: tuple[str, ...]
 
     def pinned(self, max_tokens: int | None, settings: Settings) -> PinnedModel:
-        """The model as it is promised: at its present price."""
+        """The model with its present price, for the request's row."""
         wanted, _ = output_limit(self.model, max_tokens, settings)
         return pinned_model(self.model, self.input_bound, self.writes, wanted)
 
     def fallback(self, price: Price, limit: int) -> Fallback:
-        """The model as it travels with the job. The form of the answer is the job's."""
+        """The model in the form in which it travels with the job. The form of the answer is the job's."""
         sampling = msgspec.structs.replace(self.sampling, json_answer=None)
         return Fallback(model=self.model, price=price, sampling=sampling, output_limit=limit)
 
@@ -74,13 +75,15 @@ class Chain(msgspec.Struct, frozen=True):
         return self.models[len(self.passed)]
 
     def pinned(self, max_tokens: int | None, settings: Settings) -> tuple[PinnedModel, ...]:
-        """All models as they are promised; nothing is held for those that are skipped."""
+        """All models with their present prices, for the request's row; nothing is held for those that are skipped."""
         promised = [one.pinned(max_tokens, settings) for one in self.models]
         passed = len(self.passed)
         return (*map(not_asked, promised[:passed]), *promised[passed:])
 
     def fallbacks(self, promised: Sequence[PinnedModel], granted: int) -> tuple[Fallback, ...]:
-        """The models after the first that is asked, as they were promised, with the output limit that was granted."""
+        """The models after the first one that is asked, with the output limit that was granted. `promised` are their
+        rows.
+        """
         limits = {one.model: (one.price, min(one.output_limit, granted)) for one in promised}
         behind = self.models[len(self.passed) + 1 :]
         return tuple(one.fallback(*limits[one.model.name]) for one in behind if one.model.name in limits)

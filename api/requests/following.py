@@ -123,7 +123,7 @@ class FollowUp:
     async def _after_loss(
         self, error: RequestLost, admitted: Admitted, follower: Follower, lost: int
     ) -> Sequence[Event]:
-        """How the request ended, as Postgres says; empty if it has not ended and runs again."""
+        """The events with which the request ended, according to Postgres; empty if it has not ended and runs again."""
         try:
             logged = await find_request(self._pool, admitted.job.account_id, admitted.job.id)
         except RebootError as unknown:
@@ -153,7 +153,7 @@ class FollowUp:
     async def _run_again(
         self, error: RequestLost, admitted: Admitted, follower: Follower, lost: int
     ) -> Sequence[Event]:
-        """Enqueue the request again, or say why that is impossible."""
+        """Enqueue the request again, or return an error that says why that is impossible."""
         if follower.sequence or lost > RESUBMISSIONS_MAX:
             return await self._give_up(error, admitted, follower)
         try:
@@ -163,7 +163,7 @@ class FollowUp:
         return ()
 
     async def _give_up(self, error: RebootError, admitted: Admitted, follower: Follower) -> Sequence[Event]:
-        """The error, once it is certain that nothing is charged; otherwise how the request ended."""
+        """The error, once it is certain that nothing is charged; otherwise the events with which the request ended."""
         job = admitted.job
         try:
             if await self._submitter.give_up(admitted, error):
@@ -174,7 +174,7 @@ class FollowUp:
             return [Failed(EndUnknown(UNKNOWN_END).body())]
 
     async def _expire(self, error: RequestOverdue, admitted: Admitted, follower: Follower) -> Sequence[Event]:
-        """End an overdue request, unless a worker has it after all, which then ends it soon."""
+        """End an overdue request. If a worker has it after all, that worker ends it soon."""
         try:
             if await self._submitter.bury(admitted):
                 return await self._give_up(error, admitted, follower)
@@ -184,7 +184,9 @@ class FollowUp:
         return ()
 
     async def _told(self, logged: LoggedRequest, follower: Follower) -> Sequence[Event]:
-        """How the request ended, for a caller that has waited; also if its answer is gone or cannot be looked up."""
+        """The events with which the request ended, for a caller that has waited; an error if the answer is gone or
+        cannot be looked up.
+        """
         try:
             return await self._ended(logged, follower)
         except RebootError:
@@ -200,7 +202,7 @@ class FollowUp:
         return [*_served(logged), *(_as_streamed(kept.done) if logged.stream else [kept.done])]
 
     async def _failed(self, logged: LoggedRequest, follower: Follower) -> list[Event]:
-        """What had been answered before the failure, if that is kept, and the error."""
+        """The events of a failed request: what had been answered before the failure, if that is kept, and the error."""
         kept = await find_answer(self._pool, logged.id) if logged.stream and not follower.sequence else None
         parts = list(parts_of(kept.done)) if kept else []
         return [*(_served(logged) if parts else ()), *parts, _failure(logged)]

@@ -1,4 +1,6 @@
-"""Refusals that are known in advance: whoever was refused until a known time is refused until then without asking a store."""
+"""Refusals that are known in advance: whoever is refused until a known time gets the same error until then, without a
+question to a store.
+"""
 
 from __future__ import annotations
 
@@ -11,13 +13,15 @@ FULL_QUEUE_PAUSE_S = 0.2
 
 
 class KnownRefusals:
-    """What was refused, until when, and why: a key that reached its limit, or an account's share of a full queue."""
+    """The refused keys and accounts: a key that reached its limit, or an account's share of a full queue, each with the
+    time until which it is refused, and the error.
+    """
 
     def __init__(self) -> None:
         self._refused_until: dict[str, tuple[float, RebootError]] = {}
 
     def refuse_if_known(self, what: str) -> None:
-        """Raise the error that `what` was refused with, until its time is over."""
+        """Raise the error with which `what` was refused, until its time is over."""
         until, error = self._refused_until.get(what, (0.0, None))
         left_s = until - time.monotonic()
         if error and left_s > 0:
@@ -26,7 +30,7 @@ class KnownRefusals:
             del self._refused_until[what]
 
     def remember(self, what: str, error: RebootError) -> None:
-        """Refuse `what` with this error until its limit allows more, or a full queue may have room."""
+        """Refuse `what` with this error until its limit allows more, or until a full queue may have room."""
         now = time.monotonic()
         wait_s = error.retry_after_s or 0 if isinstance(error, RateLimited) else FULL_QUEUE_PAUSE_S
         if len(self._refused_until) >= REMEMBERED_MAX:

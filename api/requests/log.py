@@ -1,4 +1,4 @@
-"""The request log as its owner reads it: one request, a page of requests, and kept answers."""
+"""The request log for its owner: one request, a page of requests, and kept answers."""
 
 from __future__ import annotations
 
@@ -59,15 +59,15 @@ class LoggedRequest(PinnedPrice, frozen=True, kw_only=True):
     served_tier: str | None
     saved_nano: NanoUsd | None
     chain: tuple[PinnedModel, ...] | None
-    """All models that may serve it, as they were promised; None for a single model."""
+    """All models that may serve the request, with the prices of its admission; None for a single model."""
     tried: tuple[Tried, ...] | None
     """The outcomes of the models that were tried, once the request has ended."""
     outlives_reader: bool
-    """Whether it runs on after its last reader has left."""
+    """Whether the request runs on after its last reader has left."""
 
     @property
     def fell_back(self) -> bool:
-        """Whether another model than the first served it, or was tried last."""
+        """Whether another model than the first one served the request, or was tried last."""
         return bool(self.chain) and self.model != self.chain[0].model  # type: ignore[index]
 
     def at(self, model: str) -> LoggedRequest:
@@ -93,8 +93,8 @@ async def find_request(pool: asyncpg.Pool, account_id: str, request_id: str) -> 
 
 
 class Search(NamedTuple):
-    """Conditions: the state (`pending`: not ended), or models with `text` in their names, or the key `text`. None means
-    any.
+    """The conditions of a search: the state (`pending` for requests that have not ended), and models with `text` in
+    their names or the key `text`. None means any.
     """
 
     state: str | None = None
@@ -102,7 +102,9 @@ class Search(NamedTuple):
 
 
 class Found(NamedTuple):
-    """Requests, newest first. `next_cursor` leads to those that were not looked at yet; None if all were."""
+    """The requests that were found, newest first. `next_cursor` leads to requests that were not searched yet; None if
+    all were.
+    """
 
     requests: list[LoggedRequest]
     next_cursor: str | None
@@ -141,8 +143,9 @@ def _place(after: str | None) -> tuple[str, datetime]:
 
 
 async def find_repeated(pool: asyncpg.Pool, account_id: str, key: bytes, fingerprint: bytes) -> str | None:
-    """The request that an Idempotency-Key leads to; None if there is none, or if the key may be used again. Both arguments
-    are SHA-256. This is only a look: `reserve` decides. Raises `IdempotencyMismatch` or `Unavailable`.
+    """The id of the request that an Idempotency-Key leads to; None if there is none, or if the key may be used again.
+    Both arguments are SHA-256. The result may be outdated at once: `reserve` decides. Raises `IdempotencyMismatch` or
+    `Unavailable`.
     """
     async with reached("The request log"):
         row = await pool.fetchrow(SQL["by_key"], account_id, key)
@@ -154,7 +157,7 @@ async def find_repeated(pool: asyncpg.Pool, account_id: str, key: bytes, fingerp
 
 
 async def find_answer(pool: asyncpg.Pool, request_id: str) -> KeptAnswer | None:
-    """The kept answer; None if it has expired or was never to be kept. Raises `Unavailable`."""
+    """The kept answer; None if it has expired or is not kept. Raises `Unavailable`."""
     async with reached("The request log"):
         answer = await pool.fetchval(SQL["answer"], request_id, created_at(request_id))
     return None if answer is None else unpack_answer(answer)

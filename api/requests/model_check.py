@@ -1,4 +1,4 @@
-"""Refuses what a model cannot do before anything is held, naming the field as the caller's API does."""
+"""Refuses what a model cannot do before anything is held. Errors name the field as the caller's API does."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ PADDING = (b"", b"=", b"==")
 
 
 def fit_to_model(asked: Asked, model: Model, settings: Settings, *, strict: bool = False) -> tuple[Asked, Model]:
-    """What `model` is asked, with the wishes that it lacks added to `ignored`, and the model with the API that serves the
-    request. Raises `InvalidRequest`, which names a value beyond a limit or an option that the model cannot honour; with
-    `strict` also any wish that it lacks.
+    """The request in the form for `model`, with the wishes that the model lacks added to `ignored`, and the model with
+    the API that serves the request. Raises `InvalidRequest`, which names a value beyond a limit or an option that the
+    model cannot honour; with `strict` also any wish that the model lacks.
     """
     _check_counts(asked, settings)
     fitted, model = with_nearest(asked, model)
@@ -114,7 +114,7 @@ def _check_arguments(asked: Asked, model: Model) -> None:
 
 
 def _check_strict_tools(asked: Asked, model: Model) -> None:
-    """Check the schemas of strict tools, for which the same rules hold."""
+    """Check the schemas of strict tools by the same rules."""
     for tool in asked.tools.offered if model.api in OPENAIS else ():
         if tool.strict and tool.parameters is not None and not is_closed(object_schema(tool.parameters)):
             raise InvalidRequest(

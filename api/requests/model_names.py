@@ -15,13 +15,13 @@ V1_LISTED_AT = "/v1/models"
 
 
 class _Body(msgspec.Struct, frozen=True):
-    """The part of a faulty body that is needed here."""
+    """The only part of a faulty body that is needed here."""
 
     model: str
 
 
 class _Line(msgspec.Struct, frozen=True):
-    """The part of a batch line in OpenAI's form that is needed here."""
+    """The only part of a batch line in OpenAI's form that is needed here."""
 
     body: _Body
 
@@ -36,8 +36,8 @@ def listed_at(path: str) -> str:
 
 
 def understood(body: bytes, parse: Callable[[bytes], Asked], catalogue: Catalogue, route: str) -> Asked:
-    """What `body` asks for, with the model's public name. An unknown name in a body without fault is kept, because it may
-    repeat a request whose model has left the catalogue; looking the model up refuses it.
+    """The request in `body`, with the model's public name. An unknown name in a body without fault is kept, because the
+    body may repeat a request whose model has left the catalogue; looking the model up refuses it otherwise.
     """
     with unknown_model_first(body, catalogue, route):
         asked = parse(body)

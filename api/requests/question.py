@@ -1,4 +1,6 @@
-"""What a vendor is asked, packed, so that a waiting request takes only as much memory as it has bytes."""
+"""The question to a vendor (messages, options, tools) in packed form, so that a waiting request takes only as much
+memory as it has bytes.
+"""
 
 from __future__ import annotations
 
@@ -20,9 +22,9 @@ _encode = msgspec.msgpack.Encoder().encode
 
 
 class Question(msgspec.Struct, frozen=True, kw_only=True):
-    """Messages, sampling and tools as they go through Redis. `input_bound`: the most input tokens; `writes`: what of them
-    the vendor may write to its cache; `footprint`: what a worker needs to decode them; `shown`: the messages as JSON, if
-    the operator keeps them.
+    """Messages, sampling and tools in the form in which they go through Redis. `input_bound` is the upper bound of the
+    input tokens, `writes` the part of them that the vendor may write to its cache, `footprint` the bytes of memory that
+    a worker needs to decode them; `shown` has the messages as JSON, if the operator keeps them.
     """
 
     messages: msgspec.Raw
@@ -35,7 +37,7 @@ class Question(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def packed(asked: Asked, model: Model, *, keep_messages: bool) -> Question:
-    """Pack what `asked` asks of `model`. Raises `InvalidRequest` for numbers beyond 64 bits."""
+    """Pack the question that `asked` puts to `model`. Raises `InvalidRequest` for numbers beyond 64 bits."""
     return Question(
         messages=msgspec.Raw(_pack(asked.messages)),
         sampling=msgspec.Raw(_pack(asked.sampling)),

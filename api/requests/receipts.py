@@ -1,4 +1,4 @@
-"""The receipt of a request: what was promised when it was admitted, and what was taken."""
+"""The receipt of a request: the terms of its admission, and its charge."""
 
 from __future__ import annotations
 
@@ -19,76 +19,82 @@ class ReceiptRates(msgspec.Struct, frozen=True, kw_only=True):
     """Prices in USD per million tokens, as decimal strings."""
 
     input_usd_per_mtok: UsdText
-    """Ordinary input, USD per million tokens."""
+    """The price of ordinary input, in USD per million tokens."""
     output_usd_per_mtok: UsdText
-    """Output, reasoning among it, USD per million tokens."""
+    """The price of output, reasoning included, in USD per million tokens."""
     cached_input_usd_per_mtok: UsdText | None
-    """Input read from the vendor's cache, USD per million tokens; null: as ordinary input."""
+    """The price of input that is read from the vendor's cache, in USD per million tokens; null if it is that of
+    ordinary input.
+    """
     cache_write_usd_per_mtok: UsdText | None
-    """Input written to the vendor's cache, USD per million tokens; null: as ordinary input."""
+    """The price of input that is written to the vendor's cache, in USD per million tokens; null if it is that of
+    ordinary input.
+    """
     cache_write_long_usd_per_mtok: UsdText | None
-    """Input written to a cache that keeps it for an hour or more, USD per million tokens; null: as other writes."""
+    """The price of input that is written to a cache which keeps it for an hour or more, in USD per million tokens; null
+    if it is that of other cache writes.
+    """
 
 
 class ReceiptLongContext(ReceiptRates, frozen=True, kw_only=True):
     """The prices of all tokens of a request that had more than `above_tokens` of input."""
 
     above_tokens: int
-    """More input tokens than this had these prices."""
+    """The prices above hold for a request with more input tokens than this."""
 
 
 class ReceiptModel(msgspec.Struct, frozen=True, kw_only=True):
-    """A model that might have served the request."""
+    """A model of the request's chain."""
 
     model: str
     """The model's public name."""
     outcome: str | None
     """`succeeded`, the code of its error, or `not_tried`; null until the request is settled."""
     attempts: int
-    """How often its vendor was called."""
+    """The number of calls of the model's vendor."""
 
 
 class Receipt(ReceiptRates, frozen=True, kw_only=True):
-    """What was promised when the request was admitted, and what was taken. Until `ended_at` is set, which may be a moment
-    after the answer, `attempts` is 0 and what only the settlement says is null.
+    """The terms on which the request was admitted, and its charge. Until the request's `ended_at` is set, which may be
+    a moment after the answer, `attempts` is 0 and the fields that only the settlement knows are null.
     """
 
     price_version: str
-    """The version of the catalogue whose prices these are: those at the moment of admission."""
+    """The version of the catalogue at the moment of admission, whose prices these are."""
     long_context: ReceiptLongContext | None
-    """The prices for long requests; null where they cost what others do."""
+    """The prices for a request with long input; null if they are the same."""
     output_limit: int
-    """Most output tokens that were allowed."""
+    """The most output tokens that were allowed."""
     tokens_input: int | None
     """Billed input tokens, cached and written ones among them; null until settled."""
     tokens_cached: int | None
-    """The part of `tokens_input` that was read from the vendor's cache."""
+    """The part of `tokens_input` that was read from the vendor's cache; null until settled."""
     tokens_cache_written: int | None
-    """The part of `tokens_input` that was written to the vendor's cache."""
+    """The part of `tokens_input` that was written to the vendor's cache; null until settled."""
     tokens_cache_written_long: int | None
-    """The part of `tokens_cache_written` that is kept for an hour or more."""
+    """The part of `tokens_cache_written` that is kept for an hour or more; null until settled."""
     tokens_output: int | None
     """Billed output tokens, reasoning among them; null until settled."""
     tokens_reasoning: int | None
-    """The part of `tokens_output` that was thinking."""
+    """The part of `tokens_output` that was reasoning; null until settled."""
     estimated: bool | None
-    """Whether tokens were estimated, because the vendor did not report them; null until settled."""
+    """True if tokens were estimated, because the vendor did not report them; null until settled."""
     hold_usd: UsdText
-    """The credit that was held when the request was admitted."""
+    """The USD held when the request was admitted, as a decimal string."""
     charged_usd: UsdText
-    """What was charged; never more than was held."""
+    """The USD charged, as a decimal string; never more than `hold_usd`."""
     released_usd: UsdText | None
-    """What of the hold was given back; null until settled."""
+    """The part of `hold_usd` that was not charged and became available again; null until settled."""
     attempts: int
-    """How often a vendor was called."""
+    """The number of calls of vendors for the request."""
     service_tier: ServiceTier
-    """The tier that was asked for, whose prices these are."""
+    """The service tier that was asked for, whose prices these are."""
     service_tier_served: str | None
-    """The tier that served, as the vendor says; null where it says nothing."""
+    """The service tier that served the request, as the vendor reports it; null if the vendor reports none."""
     saved_usd: UsdText | None
-    """What the same tokens would have cost more without the tier `flex`; null where it was not asked for."""
+    """The USD that the tier `flex` has saved, compared with the tier `default`; null if `flex` was not asked for."""
     chain: list[ReceiptModel] | None
-    """The models that might have served it, in order; null where there was only one."""
+    """The models that might have served the request, in order; null if there was only one."""
 
 
 def receipt_of(logged: LoggedRequest, usage: Usage | None, charged_nano: int, *, ended: bool) -> Receipt:

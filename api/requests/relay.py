@@ -61,7 +61,7 @@ class RequestLost(Unavailable):
 
 
 class RequestOverdue(Expired):
-    """The request should have ended long ago, and is silent."""
+    """The request should have ended long ago, and no event of it comes."""
 
 
 class DoorClosed(Unavailable):
@@ -88,9 +88,9 @@ class Follower:
         self.sequence = first
         """The number of the next event to be handed out."""
         self.overdue_at = math.inf
-        """When the request is overdue, in Unix seconds; its owner may set and change it."""
+        """The time at which the request is overdue, in Unix seconds; its owner may set and change it."""
         self.asked_with: tuple[str, datetime] | None = None
-        """The reader's key, and when it began to read."""
+        """The id of the reader's key, and the time at which it began to read."""
         self.when_left: Callable[[], None] | None = None
         """Called if the reader goes away before the end, or is sent away because its key has ended."""
         self._scripts = scripts
@@ -100,7 +100,9 @@ class Follower:
         self._next = first
         """The number of the next event to be buffered."""
         self._begun = b""
-        """The owner that began the journal that is read here; a journal that another owner began is another answer."""
+        """The owner of the claim that began the journal which is read here. A journal that another owner began contains
+        another answer.
+        """
         self._look_up = False
         self._news = asyncio.Event()
         self._silence = Alarm(self.look_up)
@@ -108,8 +110,8 @@ class Follower:
         self._closed: RebootError | None = None
 
     def hear(self, heard: Heard) -> None:
-        """Take a live event. Anything but the next one, anything without room, and anything of another journal makes the
-        follower read the journal.
+        """Take a live event. The follower reads the journal instead if this is not the next event, if there is no room
+        for it, or if it belongs to another journal.
         """
         is_next = heard.sequence == self._next and not self._look_up and self._is_ours(heard.begun)
         if is_next and self.buffer.take_if_room(heard.event):

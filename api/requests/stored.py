@@ -31,14 +31,14 @@ WHAT = "Stored responses"
 
 
 class Stored(msgspec.Struct, frozen=True):
-    """A stored response: its request, and the fields that it repeats."""
+    """A stored response: its request, and the fields of the request that it repeats."""
 
     logged: LoggedRequest
     told: bytes
 
 
 class Standing(msgspec.Struct, frozen=True, kw_only=True):
-    """The state of a request and its model: the answer, once it has ended, and why it did not succeed."""
+    """The state of a request and its model; the answer, once the request has ended, or the error of one that failed."""
 
     state: State
     model: str
@@ -91,12 +91,12 @@ async def standing_of(pool: asyncpg.Pool, client: redis.asyncio.Redis, logged: L
 
 
 async def bytes_stored(pool: asyncpg.Pool, stored: Stored) -> int:
-    """The approximate size of the response including its answer. Raises `Unavailable`."""
+    """The approximate bytes of the response including its answer. Raises `Unavailable`."""
     return len(stored.told) + await answer_bytes(pool, stored.logged.id)
 
 
 async def input_bytes(pool: asyncpg.Pool, account_id: str, response: str) -> int:
-    """The size of what `find_input` reads. Raises `NotFound` or `Unavailable`."""
+    """The bytes that `find_input` reads. Raises `NotFound` or `Unavailable`."""
     return int(await _of_own(pool, "input_bytes", account_id, response))
 
 
@@ -123,9 +123,9 @@ class Chains:
         self._settings = settings
 
     async def whole(self, asked: Asked, account_id: str, body: Body) -> Asked:
-        """What `body` asks, including everything that it continues; call it within the body's turn. Raises `NotFound` if an
-        earlier response is missing, `InvalidRequest` if it has not ended or if everything together is too large,
-        `Overloaded` or `Unavailable`.
+        """The complete request: `body` together with everything that it continues. Call this within the body's turn.
+        Raises `NotFound` if an earlier response is missing, `InvalidRequest` if it has not ended or if everything
+        together is too large, `Overloaded` or `Unavailable`.
         """
         continues = asked.continues
         if continues is None:

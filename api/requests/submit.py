@@ -65,11 +65,13 @@ class NewRequest(msgspec.Struct, frozen=True, kw_only=True):
     metadata: dict[str, str] | None = None
     lane: Lane = "interactive"
     keep: bool = False
-    """Whether the caller may come back for the answer: then it is kept in Postgres, and leaving cancels nothing."""
+    """Whether the caller may come back for the answer. If so, it is kept in Postgres, and the caller's leaving cancels
+    nothing.
+    """
     kept: KeptInput | None = None
     """What is kept in Postgres with the answer."""
     chain: Chain | None = None
-    """The chain, if it names fallback models; `model` is the first of them that is served now."""
+    """The chain, if the request names fallback models; `model` is the first of them that is served now."""
     idempotency_key: bytes | None = None
     fingerprint: bytes | None = None
 
@@ -83,11 +85,11 @@ class Admitted(msgspec.Struct, frozen=True):
     key_id: str
     rate: RateState
     attended: bool = False
-    """Whether leaving cancels it although its answer is kept."""
+    """Whether the caller's leaving cancels the request although its answer is kept."""
 
     @property
     def outlives_reader(self) -> bool:
-        """Whether its caller may come back for the answer."""
+        """Whether the caller may come back for the answer."""
         return self.job.keep_until is not None and not self.attended
 
 
@@ -116,12 +118,13 @@ class Submitter:
         self._taking_back = TakingBack(queue, settler, group, settings)
 
     async def submit(self, request: NewRequest, channel: str) -> Admitted | Repeat:
-        """Hold and enqueue; the events go to `channel`. A repeat of an earlier request is only named.
+        """Hold credit and enqueue the request; its events go to `channel`. For a repeat of an earlier request, only
+        that request's id is returned.
 
-        Raises `IdempotencyMismatch`, `InsufficientCredit`, `PermissionDenied`, `RateLimited`, `RequestTooLarge` (no room
-        for what is to be kept), `Overloaded` or `Unavailable`; then nothing is charged and nothing stays held. If that is
-        uncertain it raises `EndUnknown`, or `Unavailable` if there is an Idempotency-Key, because a repeat is then the same
-        request. The caller must shield this from cancellation.
+        Raises `IdempotencyMismatch`, `InsufficientCredit`, `PermissionDenied`, `RateLimited`, `RequestTooLarge` (no
+        room for what is to be kept), `Overloaded` or `Unavailable`; then nothing is charged and nothing stays held. If
+        that is uncertain it raises `EndUnknown`, or `Unavailable` if there is an Idempotency-Key, because a repeat is
+        then the same request. The caller must shield this call from cancellation.
         """
         queue_name = keys.queue(request.model.provider, request.lane)
         self._known_refusals.refuse_if_known(request.key.id)
@@ -201,8 +204,8 @@ class Submitter:
     async def _take_back_or_know(
         self, job: JobHead, request: NewRequest, reservation: Reservation, error: RebootError
     ) -> bool:
-        """Take the request back; true if the caller may then be told `error`. Raises `EndUnknown` if that is uncertain and a
-        repeat would cost.
+        """Take the request back. True if the caller may then be told `error`. Raises `EndUnknown` if it is uncertain
+        whether the request was taken back and a repeat would cost again.
         """
         try:
             is_void = await self._taking_back.take_back(job, request.lane, error)
@@ -215,8 +218,8 @@ class Submitter:
         return is_void
 
     async def _reserve(self, reservation: Reservation) -> Grant | Repeat:
-        """Reserve. A lack of credit is checked twice, because an answer reaches its caller just before its settlement is
-        committed.
+        """Reserve credit. A lack of credit is checked twice, because a caller receives an answer just before its
+        settlement is committed.
         """
         try:
             return await self._ledger.reserve(reservation)
@@ -246,10 +249,10 @@ class Submitter:
         return await self._taking_back.bury(admitted.job, admitted.lane)
 
     async def give_up(self, admitted: Admitted, error: RebootError) -> bool:
-        """Before the caller is told `error`: make sure that nothing is ever charged for the request, and, as soon as Redis
-        answers, that it does not run. What was streamed of it is free. False if it had ended before: then Postgres says
-        what the caller is told. Raises `Unavailable` if Postgres does not answer; the request is given up nevertheless,
-        unless it has ended.
+        """Make sure, before the caller is told `error`, that nothing is ever charged for the request, and that it does
+        not run, as soon as Redis answers. What was streamed of it is free. False if the request had ended before: then
+        Postgres says what the caller is told. Raises `Unavailable` if Postgres does not answer; the request is given up
+        nevertheless, unless it has ended.
         """
         return await self._taking_back.take_back(admitted.job, admitted.lane, error)
 
@@ -289,7 +292,9 @@ class Submitter:
         )
 
     def _keep_until(self, request: NewRequest) -> datetime | None:
-        """How long the answer is kept, counted from the latest possible end of the request."""
+        """The time until which the answer is kept, counted from the latest possible end of the request; None if it is
+        not kept.
+        """
         settings = self._settings
         kept_s = settings.deadline_s(request.model.service_tier) + settings.answers_kept_s
         return created_at(request.id) + timedelta(seconds=kept_s) if request.keep or request.kept else None
@@ -337,5 +342,5 @@ def _job(request: NewRequest, reservation: Reservation, grant: Grant) -> PackedJ
 
 
 def head_of(job: PackedJob) -> JobHead:
-    """The job without what the vendor is asked."""
+    """The job without the question to the vendor."""
     return JobHead(**{name: getattr(job, name) for name in JobHead.__struct_fields__})

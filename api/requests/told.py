@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
 
 class AnswerHeaders(msgspec.Struct, frozen=True):
-    """The headers of an answer; with a chain some of them depend on the model that serves."""
+    """The headers of an answer. With a chain, some of them depend on the model that serves."""
 
     model: str
-    """The model by the name that was asked for."""
+    """The name of the model that was asked for."""
     ignored: tuple[str, ...]
     chain: Chain | None
     limits: Mapping[str, int]
@@ -37,7 +37,7 @@ class AnswerHeaders(msgspec.Struct, frozen=True):
         return {"Cache-Control": "no-store", **self.more} if self.has_chain else self.of_first(model)
 
     def of_first(self, model: str, fitted: ChainModel | None = None) -> dict[str, str]:
-        """The headers of an answer that nobody waits for, when `model` is asked first."""
+        """The headers of an answer whose caller does not wait; `model` is asked first."""
         ignored, name = (fitted.ignored, fitted.name) if fitted else (self.ignored, self.model)
         headers = {"x-output-limit": str(self.limits[model]), "Cache-Control": "no-store", **ignored_header(ignored)}
         if model != name and (fitted or not self.has_chain):

@@ -1,4 +1,4 @@
-"""The states of upstreams as a front door knows them: whether a model can be called now, and otherwise when."""
+"""The states of upstreams that a front door knows: whether a model can be called now, and otherwise from when on."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class UpstreamWatch:
         return min(waits, default=0.0)
 
     def why_unavailable(self, model: Model) -> str:
-        """Why no upstream of the model may be called, in words for callers."""
+        """The reason for which no upstream of the model may be called, in words for callers."""
         known = [self._known.states.get(upstream.name) for upstream in self._upstreams.of(model)]
         return why_none_is_available([state for state in known if state], self._drained)
 

@@ -1,4 +1,4 @@
-"""One request as its owner sees it: its row, and as long as they are kept, its journal and its answer."""
+"""One request for its owner: its row, and as long as they are kept, its journal and its answer."""
 
 from __future__ import annotations
 
@@ -21,66 +21,68 @@ if TYPE_CHECKING:
 
 
 class RequestError(msgspec.Struct, frozen=True):
-    """Why a request did not succeed."""
+    """The reason for which a request did not succeed."""
 
     code: str
-    """What kind of error; /docs/errors lists them all."""
+    """The error's code, one of the codes in `/docs/errors`."""
     message: str
-    """What was wrong, and what to do about it."""
+    """A sentence for people that says what went wrong and what to do."""
 
 
 class RequestSummary(msgspec.Struct, frozen=True, kw_only=True):
-    """A request, as a line of the history."""
+    """A request in the list of requests."""
 
     id: str
-    """The request, as in `x-request-id`."""
+    """The request's id, the same as in `x-request-id`."""
     state: State
-    """Where the request stands."""
+    """The state of the request: `queued`, `running`, `succeeded`, `failed` or `cancelled`."""
     model: str
-    """The public name of the model that serves it."""
+    """The public name of the model that serves the request."""
     stream: bool
-    """Whether its caller asked for a stream."""
+    """True if the caller asked for a stream."""
     key_id: str
-    """The key that it came with."""
+    """The id of the API key that the request came with."""
     created_at: datetime
-    """When the request was admitted."""
+    """The time at which the request was admitted."""
     ended_at: datetime | None
-    """When it was settled; null before."""
+    """The time at which the request was settled; null before."""
     tokens_input: int | None
-    """Billed tokens of the question; null before it ended."""
+    """Billed input tokens, cached and written ones among them; null until the request has ended."""
     tokens_output: int | None
-    """Billed tokens of the answer; null before it ended."""
+    """Billed output tokens, reasoning among them; null until the request has ended."""
     hold_usd: UsdText
-    """The credit that was held for it."""
+    """The USD held for the request, as a decimal string."""
     charged_usd: UsdText
-    """What was charged for it so far."""
+    """The USD charged for the request so far, as a decimal string."""
     attempts: int
-    """How often vendors were called for it."""
+    """The number of calls of vendors for the request."""
     finish_reason: str | None
-    """Why the model stopped; null where it did not finish."""
+    """The reason for which the model stopped: `stop`, `length`, `tool_calls` or `content_filter`; null if it did not
+    finish.
+    """
     error: RequestError | None
-    """Why it did not succeed; null where it did."""
+    """The reason for which the request did not succeed; null if it did."""
     metadata: dict[str, str] | None
-    """What its caller attached to it."""
+    """The labels of the request (`metadata`); null if it has none."""
 
 
 class RequestView(RequestSummary, frozen=True, kw_only=True):
-    """Everything that is known of one request."""
+    """All that is known about one request."""
 
     price: UsdNumber | None
-    """USD that were charged; null before it ended."""
+    """The USD charged for the request, as a number; null until it has ended."""
     response: str | None
-    """The text that the model wrote; null until the request ended, and once the text is no longer kept."""
+    """The text that the model wrote; null until the request has ended, and once the text is no longer kept."""
     tool_calls: tuple[ToolCall, ...] | None
-    """The calls of tools that the model made; null where `response` is."""
+    """The tool calls that the model made; null if `response` is null."""
     thoughts: list[str] | None
-    """What the model thought, where the request asked to see it; else null."""
+    """The texts of the model's thoughts, if the request asked to see them; null otherwise."""
     request: list[Message] | None
-    """The messages that were asked; null once they are no longer kept, and where they were too long to keep."""
+    """The messages of the request; null once they are no longer kept, and if they were too long to be kept."""
     result_expired: bool
-    """Whether the answer is no longer kept."""
+    """True if the answer is no longer kept."""
     receipt: Receipt
-    """What was promised and what was taken."""
+    """The terms on which the request was admitted, and its charge."""
 
 
 async def view_of(pool: asyncpg.Pool, client: redis.asyncio.Redis, logged: LoggedRequest) -> RequestView:

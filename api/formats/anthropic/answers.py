@@ -17,8 +17,8 @@ StopReason = Literal["end_turn", "max_tokens", "tool_use", "refusal"]
 STOP_REASONS: dict[str, StopReason] = {"length": "max_tokens", "content_filter": "refusal"}
 """Stop reasons other than `end_turn`. It is unknown which stop sequence was met, so that is `end_turn` as well."""
 INVALID_ARGUMENTS = "INVALID_JSON"
-"""Anthropic's own key for arguments that are no JSON object (platform.claude.com/docs, fine-grained tool streaming, read
-2026-11). An empty object instead would be wrong, and a tool might act on it.
+"""Anthropic's own key for arguments that are no JSON object (platform.claude.com/docs, fine-grained tool streaming,
+read 2026-11). An empty object instead would be wrong, and a tool might act on it.
 """
 NO_ARGUMENTS = msgspec.Raw(b"{}")
 RawObject = Annotated[msgspec.Raw, msgspec.Meta(extra_json_schema={"type": "object"})]
@@ -28,7 +28,7 @@ class SaidBlock(msgspec.Struct, frozen=True, tag="text", tag_field="type"):
     """A block of text that the model wrote."""
 
     text: str
-    """The text."""
+    """The text of the block."""
 
 
 class CallBlock(msgspec.Struct, frozen=True, tag="tool_use", tag_field="type"):
@@ -39,25 +39,25 @@ class CallBlock(msgspec.Struct, frozen=True, tag="tool_use", tag_field="type"):
     name: str
     """The name of the tool, as it was offered."""
     input: RawObject
-    """The arguments; `{"INVALID_JSON": "…"}` where the model wrote no JSON object."""
+    """The arguments of the call; `{"INVALID_JSON": "…"}` if the model wrote no JSON object."""
 
 
 class CacheCreation(msgspec.Struct, frozen=True, kw_only=True):
-    """Tokens that were written to the vendor's cache, by how long it keeps them."""
+    """Tokens that were written to the vendor's cache, by the time for which it keeps them."""
 
     ephemeral_5m_input_tokens: int
-    """Tokens kept for minutes."""
+    """Tokens that the cache keeps for some minutes."""
     ephemeral_1h_input_tokens: int
-    """Tokens kept for an hour or more."""
+    """Tokens that the cache keeps for an hour or more."""
 
 
 class ThoughtBlock(msgspec.Struct, frozen=True, tag="thinking", tag_field="type"):
     """A thought of the model, or a summary of it."""
 
     thinking: str
-    """The text; empty where the thought is not shown."""
+    """The text of the thought; empty if the thought is not shown."""
     signature: str
-    """What the vendor needs to recognise the thought; send it back unchanged."""
+    """The signature by which the vendor recognises the thought; send it back unchanged."""
 
 
 class RedactedBlock(msgspec.Struct, frozen=True, tag="redacted_thinking", tag_field="type"):
@@ -71,12 +71,14 @@ AnswerBlock = SaidBlock | CallBlock | ThoughtBlock | RedactedBlock
 
 
 class MessageUsage(msgspec.Struct, frozen=True, kw_only=True):
-    """The tokens that were billed."""
+    """The billed tokens of the request."""
 
     input_tokens: int
     """Input tokens that were neither read from a cache nor written to one."""
     cache_creation: CacheCreation | None
-    """The tokens written to a cache, by how long it keeps them; null where nothing is known yet."""
+    """The tokens written to a cache, by the time for which it keeps them; null in `message_start`, before the vendor
+    has reported any.
+    """
     cache_creation_input_tokens: int
     """Input tokens written to the vendor's cache."""
     cache_read_input_tokens: int
@@ -97,11 +99,13 @@ class MessageAnswer(msgspec.Struct, frozen=True, kw_only=True):
     content: list[AnswerBlock]
     """The blocks of the answer, in the order in which the model made them."""
     stop_reason: StopReason | None
-    """Why the model stopped; `end_turn` also where a stop sequence was met. Null at the beginning of a stream."""
+    """The reason for which the model stopped: `end_turn` (also if a stop sequence was met), `max_tokens`, `tool_use` or
+    `refusal`. Null in `message_start`.
+    """
     stop_sequence: None = None
     """Always null: vendors do not say which stop sequence was met."""
     usage: MessageUsage
-    """The tokens that were billed."""
+    """The billed tokens."""
 
 
 def message(done: Done, request_id: str, model: str) -> bytes:
@@ -145,7 +149,9 @@ def tool_input(arguments: str) -> msgspec.Raw:
 
 
 def stop_reason(done: Done, *, has_calls: bool) -> StopReason:
-    """The stop reason. Vendors use different words if a tool is called, so the calls decide."""
+    """The stop reason. Vendors use different words for the end of an answer that calls a tool, so `has_calls`
+    decides.
+    """
     return STOP_REASONS.get(done.finish_reason, "tool_use" if has_calls else "end_turn")
 
 

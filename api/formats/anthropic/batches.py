@@ -40,11 +40,11 @@ class MessageBatchBody(msgspec.Struct, frozen=True, kw_only=True):
     """The body of `POST /v1/messages/batches`, which is read as it arrives."""
 
     requests: Annotated[list[MessageBatchEntry], msgspec.Meta(min_length=1, max_length=REQUESTS_MAX)]
-    """The requests, 100,000 at most unless the operator says otherwise."""
+    """The requests of the batch, 1 to 100,000 (`BATCH_LINES_MAX` of this service may allow another number)."""
 
 
 class MessageBatchCounts(msgspec.Struct, frozen=True, kw_only=True):
-    """The batch's requests, by how they ended."""
+    """The batch's requests, counted by their state."""
 
     processing: int
     """Requests that have not ended."""
@@ -67,25 +67,27 @@ class MessageBatch(msgspec.Struct, frozen=True, kw_only=True):
     processing_status: Status
     """`in_progress`, `canceling` or `ended`; a paused batch is `in_progress`."""
     request_counts: MessageBatchCounts
-    """Its requests, by how they ended."""
+    """The batch's requests, counted by their state."""
     created_at: datetime
-    """When the batch was made."""
+    """The time at which the batch was created."""
     expires_at: datetime
-    """When the batch ends whatever has run."""
+    """The time at which the batch ends, even if some of its requests have not run."""
     ended_at: datetime | None
-    """When its last request ended; null before."""
+    """The time at which the batch's last request ended; null before."""
     cancel_initiated_at: datetime | None
-    """When it was cancelled; null where it was not."""
+    """The time at which the batch was cancelled; null if it was not."""
     archived_at: datetime | None
-    """When its results were deleted; null while they are kept."""
+    """The time at which the batch's results were deleted; null while they are kept."""
     results_url: str | None
-    """Where the results are; null until the batch has ended."""
+    """The address of the batch's results; null until the batch has ended."""
     paused_for: str | None
-    """Why no more requests are begun, `insufficient_credit` or `key_limit`; null while they are."""
+    """The reason for which no more requests are started, `insufficient_credit` or `key_limit`; null while the batch is
+    not paused.
+    """
     reason: str | None
-    """Why the service itself cancelled it, `key_revoked` or `key_expired`; else null."""
+    """The reason for which the service itself cancelled the batch, `key_revoked` or `key_expired`; null otherwise."""
     charged_usd: UsdText
-    """What was charged for it so far."""
+    """The USD charged for the batch so far, as a decimal string."""
 
 
 class MessageBatches(msgspec.Struct, frozen=True, kw_only=True):
@@ -94,7 +96,7 @@ class MessageBatches(msgspec.Struct, frozen=True, kw_only=True):
     data: list[MessageBatch]
     """The batches of this page."""
     has_more: bool
-    """Whether there are more batches in the direction that was asked for."""
+    """True if there are more batches in the direction of the page: older ones, or newer ones with `before_id`."""
     first_id: str | None
     """The id of the first batch on the page; null on an empty page."""
     last_id: str | None
@@ -102,7 +104,7 @@ class MessageBatches(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class DeletedMessageBatch(msgspec.Struct, frozen=True, kw_only=True):
-    """A batch was deleted."""
+    """The confirmation that a batch was deleted."""
 
     id: str
     """The id of the deleted batch."""
@@ -110,36 +112,36 @@ class DeletedMessageBatch(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Succeeded(msgspec.Struct, frozen=True, tag="succeeded"):
-    """The request has an answer."""
+    """The outcome of a request that has an answer."""
 
     message: msgspec.Raw
-    """The message, as `POST /v1/messages` answers."""
+    """The message, in the form of `POST /v1/messages`."""
 
 
 class Errored(msgspec.Struct, frozen=True, tag="errored"):
-    """The request ended with an error."""
+    """The outcome of a request that ended with an error."""
 
     error: AnthropicFailure
-    """The error, as `POST /v1/messages` says it."""
+    """The error, in the form of `POST /v1/messages`."""
 
 
 class Canceled(msgspec.Struct, frozen=True, tag="canceled"):
-    """The batch was cancelled before the request ran."""
+    """The outcome of a request whose batch was cancelled before the request ran."""
 
 
 class Expired(msgspec.Struct, frozen=True, tag="expired"):
-    """The batch's time was over before the request ran."""
+    """The outcome of a request whose batch expired before the request ran."""
 
 
 class ResultLine(msgspec.Struct, frozen=True, kw_only=True):
-    """A line of a batch's results."""
+    """One line of a batch's results."""
 
     custom_id: str | None
     """The caller's own id of the request."""
     result: Succeeded | Errored | Canceled | Expired
-    """The answer, the error, or that the request was not run."""
+    """The outcome: an answer, an error, or the reason for which the request was not run."""
     ignored: tuple[str, ...] | msgspec.UnsetType = msgspec.UNSET
-    """Fields of `params` that were left out; left out where there are none."""
+    """Fields of `params` that were left out; this field is missing if there are none."""
 
 
 NOT_RUN: dict[str | None, Canceled | Expired] = {"cancelled": Canceled(), "expired": Expired()}
@@ -159,7 +161,7 @@ def message_batch_id(batch_id: str) -> str:
 
 
 def batch_id_of(message_batch: str) -> str:
-    """The batch's own id; for a text that is no such id an empty one, which no batch has."""
+    """The batch's own id; an empty text, which is no batch's id, if the argument has another form."""
     found = _THEIRS.fullmatch(message_batch)
     return OURS + found[1] if found else ""
 

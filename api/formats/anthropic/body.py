@@ -36,17 +36,17 @@ AssistantBlock = TextBlock | ToolUseBlock | ThinkingBlock | RedactedThinkingBloc
 
 
 class UserTurn(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="user", tag_field="role"):
-    """What the user says, and the results of tools. Neighbouring turns of one role are joined."""
+    """A turn of the user: what the user says, and the results of tools. Neighbouring turns of one role are joined."""
 
     content: str | UserBlocks
-    """A text, or blocks of text, images, documents, search results and tool results."""
+    """The turn as a text, or as blocks of text, images, documents, search results and tool results."""
 
 
 class AssistantTurn(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="assistant", tag_field="role"):
     """An earlier answer of the model, with its tool calls."""
 
     content: str | list[AssistantBlock]
-    """A text, or the blocks of an earlier answer, as they came."""
+    """The turn as a text, or as the blocks of an earlier answer, unchanged."""
 
 
 class SystemTurn(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="system", tag_field="role"):
@@ -60,8 +60,8 @@ Turn = UserTurn | AssistantTurn | SystemTurn
 
 
 class OfferedTool(Strict, frozen=True, kw_only=True):
-    """A tool of the caller's own has an `input_schema`. Tools that Anthropic runs itself (`web_search_20250305`) are left
-    out and named.
+    """A tool that the model may call. Your own tools have an `input_schema`. Tools that Anthropic runs itself
+    (`web_search_20250305`) are left out and named in `x-ignored`.
     """
 
     name: ToolName | None = None
@@ -69,16 +69,19 @@ class OfferedTool(Strict, frozen=True, kw_only=True):
     input_schema: dict[str, Any] | None = None
     """A JSON Schema of the arguments, with `"type": "object"`."""
     type: str | None = None
-    """`custom` or left out for your own tools; tools that Anthropic runs are left out, its client tools (`bash_…`) refused.
+    """`custom`, or left out, for your own tools. Tools that Anthropic runs are left out; client tools whose schema only
+    Anthropic's models know (`bash_…`) are refused.
     """
     description: str | None = None
-    """What the tool does; the model reads it."""
+    """A text that says what the tool does; the model reads it."""
     strict: bool | None = None
-    """True: the arguments follow the schema for sure; done by OpenAI's models, left out by others."""
+    """True makes the arguments follow the schema for sure, with OpenAI's models; other models leave the field out.
+    False by default.
+    """
     eager_input_streaming: bool | None = None
-    """Accepted and without effect: arguments are streamed as they come."""
+    """Accepted and without effect: arguments are always streamed as the model writes them."""
     cache_control: EphemeralMark | None = None
-    """Marks everything up to this tool for the vendor's cache."""
+    """A cache mark: the vendor's cache keeps everything up to this tool."""
 
     def __post_init__(self) -> None:
         """Raises `ValueError`, which msgspec reports as an error of the body."""
@@ -86,10 +89,10 @@ class OfferedTool(Strict, frozen=True, kw_only=True):
 
 
 class Choice(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="type"):
-    """Whether the model may call tools."""
+    """A choice that says whether the model may call tools."""
 
     disable_parallel_tool_use: bool | None = None
-    """True: at most one call in an answer. False by default."""
+    """True allows one call in an answer at most. False by default."""
 
 
 class AutoChoice(Choice, frozen=True, kw_only=True, tag="auto"):
@@ -97,11 +100,11 @@ class AutoChoice(Choice, frozen=True, kw_only=True, tag="auto"):
 
 
 class AnyChoice(Choice, frozen=True, kw_only=True, tag="any"):
-    """The model must call a tool, whichever it likes."""
+    """The model must call one of the tools, no matter which."""
 
 
 class ToolNamedChoice(Choice, frozen=True, kw_only=True, tag="tool"):
-    """The model must call this tool."""
+    """The model must call the tool `name`."""
 
     name: ToolName
     """The name of a tool in `tools`."""
@@ -111,26 +114,26 @@ class NoneChoice(Choice, frozen=True, kw_only=True, tag="none"):
     """The model must not call a tool."""
 
     disable_parallel_tool_use: None = None
-    """May only be null: no tool is called at all."""
+    """Only null: with this choice no tool is called at all."""
 
 
 Choices = AutoChoice | AnyChoice | ToolNamedChoice | NoneChoice
 
 
 class Metadata(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Who uses your application."""
+    """A description of the application's user."""
 
     user_id: str | None = None
-    """Your own name for your user; OpenAI's models are told it, for others it is left out."""
+    """Your own name for your user. OpenAI's models are told it; for others it is left out."""
 
 
 class JsonFormat(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The answer is JSON that follows `schema`."""
+    """A form of the answer: JSON that follows `schema`."""
 
     type: Literal["json_schema"]
     """Always `json_schema`."""
     schema: dict[str, Any]
-    """The JSON Schema; what it may contain depends on the model's vendor."""
+    """The JSON Schema; the keywords that it may contain depend on the model's vendor."""
 
     def __post_init__(self) -> None:
         """Raises `ValueError`, which msgspec reports as an error of the body."""
@@ -138,35 +141,37 @@ class JsonFormat(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
 
 class OutputConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How hard the model tries, and the form of its answer."""
+    """The effort of the model, and the form of its answer."""
 
     effort: str | None = None
-    """`low`, `medium`, `high` or another reasoning effort; the nearest that the model has is used."""
+    """A reasoning effort such as `low`, `medium` or `high`; the nearest one that the model has is used."""
     format: JsonFormat | None = None
-    """The form of the answer: JSON that follows a schema. Left out, it is text."""
+    """The form of the answer: JSON that follows a schema. If it is left out, the answer is text."""
 
 
 class CountRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The body of `POST /v1/messages/count_tokens`: what the input of a message is made of."""
+    """The body of `POST /v1/messages/count_tokens`: the fields that make up the input of a message."""
 
     model: str
     """A name or an alias of `GET /v1/models`."""
     messages: Annotated[list[Turn], msgspec.Meta(min_length=1, max_length=MESSAGES_CEILING)]
-    """The conversation so far, oldest first."""
+    """The conversation so far, oldest turn first."""
     system: str | list[OnlyTextBlock] | None = None
-    """Instructions, as a text or as blocks of text."""
+    """The instructions (system prompt), as a text or as blocks of text."""
     tools: Annotated[list[OfferedTool], msgspec.Meta(max_length=TOOLS_CEILING)] | None = None
-    """Tools that the model may call; those that Anthropic would run itself are left out."""
+    """The tools that the model may call. Tools that Anthropic would run itself are left out."""
     tool_choice: Choices | None = None
-    """Whether the model may, must or must not call a tool, or which one."""
+    """A choice of tools: the model may (`auto`, the default), must (`any`, or `tool` for a certain one) or must not
+    (`none`) call one.
+    """
     thinking: Thinking | None = None
-    """Whether and how much the model thinks, and whether its thoughts are shown."""
+    """The thinking of the model: on or off, its token budget, and whether its thoughts are shown."""
     output_config: OutputConfig | None = None
     """The reasoning effort, and the form of the answer."""
     output_format: JsonFormat | None = None
-    """The older place of `output_config.format`, which wins where both are given."""
+    """The older place of `output_config.format`, which wins if both are given."""
     cache_control: EphemeralMark | None = None
-    """Marks the whole request for the vendor's cache."""
+    """A cache mark: the vendor's cache keeps the whole request."""
 
 
 class MessagesRequest(CountRequest, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -175,31 +180,39 @@ class MessagesRequest(CountRequest, frozen=True, kw_only=True, forbid_unknown_fi
     """
 
     max_tokens: Tokens
-    """Most output tokens, thinking included; lowered to the model's maximum and to what the account affords.
-    `x-output-limit` says what holds.
+    """The most output tokens of the answer, thinking included. The limit is lowered to the model's maximum and to what
+    the account can afford; `x-output-limit` says which limit applies.
     """
     stop_sequences: list[StopSequence] | None = None
-    """Texts at which the answer ends; a model that takes none, or fewer, refuses them."""
+    """Texts at which the answer ends. A model that takes no stop sequences, or fewer, refuses them."""
     stream: bool | None = None
-    """True: the answer comes as server-sent events. False by default."""
+    """True sends the answer as server-sent events. False by default."""
     temperature: Probability | None = None
-    """Passed on to the vendor; a model that takes none refuses any but 1, its default."""
+    """The sampling temperature, passed on to the vendor. A model that takes none refuses any value but 1, its
+    default.
+    """
     top_p: Probability | None = None
-    """Passed on to the vendor; a model that takes none refuses any but 1, its default."""
+    """The sampling bound `top_p`, passed on to the vendor. A model that takes none refuses any value but 1, its
+    default.
+    """
     top_k: TopK | None = None
-    """Only the most likely tokens are considered, where the model has it (Claude, Gemini); others leave it out."""
+    """The number of most likely tokens that are considered, for models that have the option (Claude, Gemini); others
+    leave it out.
+    """
     metadata: Metadata | None = None
-    """Who uses your application."""
+    """A description of the application's user."""
     service_tier: str | None = None
-    """`flex`: slower, at the model's flex price, where it has one (else a 400). `auto`, `standard_only` and `default`
-    change nothing.
+    """The service tier. `flex` is slower, at the model's flex price; a model without one answers with a 400. `auto`,
+    `standard_only` and `default` change nothing.
     """
     speed: str | None = None
-    """Only `standard`, which changes nothing; another value is left out and named in `x-ignored`."""
+    """Only `standard`, which changes nothing; any other value is left out and named in `x-ignored`."""
     models: list[str] | None = None
-    """Other models to fall back on, in order, where `model` cannot be had; `x-model-served` says which one answered."""
+    """Fallback models, in order, for the case that `model` cannot be had; `x-model-served` names the model that
+    answered.
+    """
     thread: Any = None
-    """Refused: send the whole conversation in `messages`."""
+    """Refused unless null: send the whole conversation in `messages`."""
 
     def __post_init__(self) -> None:
         """Raises `ValueError`, which msgspec reports as an error of the body."""

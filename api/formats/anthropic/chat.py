@@ -81,7 +81,7 @@ _counts = KnownFields(CountRequest, HINT, LEFT_OUT)
 
 
 def thinks_between_calls(headers: MultiMapping[str]) -> bool:
-    """Return whether the caller asks for the beta in which `budget_tokens` counts the thoughts between calls, too, and so may
+    """Whether the caller asks for the beta in which `budget_tokens` also counts the thoughts between calls, and so may
     exceed `max_tokens`.
     """
     names = ",".join(headers.getall("anthropic-beta", [])).split(",")
@@ -186,7 +186,7 @@ def _options(request: CountRequest) -> dict[str, str | None]:
 
 
 def _more_wishes(request: CountRequest) -> list[str]:
-    """Fields that are left out unless they have their default value."""
+    """The names of fields that are left out unless they have their default value."""
     if not isinstance(request, MessagesRequest):
         return []
     tier = request.service_tier not in {None, "auto", "standard_only", "default", "flex"}

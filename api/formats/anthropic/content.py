@@ -12,7 +12,7 @@ from shared.json_bounds import refuse_depth
 from shared.patterns import told_as
 
 CallId = Annotated[str, msgspec.Meta(pattern=told_as("up to 16,384 visible characters of ASCII", r"^[!-~]{0,16384}\Z"))]
-"""An id of any vendor or service, see `api/formats/openai/messages.py`."""
+"""The id of a call, of any vendor or service; see `api/formats/openai/messages.py`."""
 ToolName = Annotated[
     str,
     msgspec.Meta(pattern=told_as("1 to 128 letters, digits or `_.:/-`", r"^[a-zA-Z0-9_.:/-]{1,128}\Z")),
@@ -44,27 +44,25 @@ class Block(Strict, frozen=True, kw_only=True, tag_field="type"):
     """A part of a turn."""
 
     cache_control: EphemeralMark | None = None
-    """Marks the end of this block for the vendor's cache."""
+    """A cache mark: the vendor's cache keeps everything up to the end of this block."""
 
 
 class TextBlock(Block, frozen=True, kw_only=True, tag="text"):
     """A block of text, `{"type": "text", "text"}`."""
 
     text: str
-    """The text."""
+    """The text of the block."""
 
 
 class OnlyTextBlock(Strict, frozen=True, kw_only=True):
-    """A text block where no other kind of block is allowed. It has no msgspec tag, because msgspec requires tags only in
-    unions.
-    """
+    """A text block where no other kind of block is allowed."""
 
     TAG: ClassVar = "text"  # read by `fingerprints.py`
     type: Literal["text"]
     text: str
-    """The text."""
+    """The text of the block."""
     cache_control: EphemeralMark | None = None
-    """Marks the end of this block for the vendor's cache."""
+    """A cache mark: the vendor's cache keeps everything up to the end of this block."""
 
 
 class Source(Strict, frozen=True, kw_only=True, tag_field="type"):
@@ -72,16 +70,16 @@ class Source(Strict, frozen=True, kw_only=True, tag_field="type"):
 
 
 class Base64Source(Source, frozen=True, kw_only=True, tag="base64"):
-    """An image or a document in the body itself."""
+    """The source of an image or a document: its bytes, in the body itself."""
 
     media_type: str
-    """The type of the data, such as `image/png`; which ones a model sees depends on its vendor."""
+    """The media type of the data, such as `image/png`; the types that a model takes depend on its vendor."""
     data: str
     """The data, in base 64."""
 
 
 class PlainTextSource(Source, frozen=True, kw_only=True, tag="text"):
-    """A document of plain text, `{"type": "text", "media_type": "text/plain", "data"}`."""
+    """The source of a document: plain text, `{"type": "text", "media_type": "text/plain", "data"}`."""
 
     data: str
     """The text of the document."""
@@ -90,21 +88,21 @@ class PlainTextSource(Source, frozen=True, kw_only=True, tag="text"):
 
 
 class ContentSource(Source, frozen=True, kw_only=True, tag="content"):
-    """A document as text or as blocks of text."""
+    """The source of a document: a text, or blocks of text."""
 
     content: str | list[OnlyTextBlock]
-    """The text, or blocks of text."""
+    """The document, as a text or as blocks of text."""
 
 
 class UrlSource(Source, frozen=True, kw_only=True, tag="url"):
-    """An address; refused, because nothing is ever fetched."""
+    """An address as a source; it is refused, because nothing is ever fetched."""
 
     url: str
     """Refused: send the data itself in base 64."""
 
 
 class FileSource(Source, frozen=True, kw_only=True, tag="file"):
-    """A file of Anthropic's Files API; refused, because there are none here."""
+    """A file of Anthropic's Files API as a source; it is refused, because such files are not kept here."""
 
     file_id: str
     """Refused: send the data itself in base 64."""
@@ -123,49 +121,51 @@ class DocumentBlock(Block, frozen=True, kw_only=True, tag="document"):
     """
 
     source: Base64Source | PlainTextSource | ContentSource | UrlSource | FileSource
-    """Plain text, or blocks of text; other sources are refused."""
+    """The source of the document: plain text, or blocks of text. Other sources are refused."""
     title: str | None = None
-    """The title, which the model is told before the text."""
+    """The title of the document; the model is told it before the text."""
     context: str | None = None
-    """What the document is, which the model is told before the text."""
+    """A remark about the document; the model is told it before the text."""
 
 
 class SearchResultBlock(Block, frozen=True, kw_only=True, tag="search_result"):
     """A result of the caller's own search; the model is given its text."""
 
     source: str
-    """Where the result was found, which the model is told."""
+    """The place where the result was found; the model is told it."""
     title: str
-    """The title of the result, which the model is told."""
+    """The title of the result; the model is told it."""
     content: list[OnlyTextBlock]
-    """The text of the result."""
+    """The text of the result, as blocks."""
 
 
 class ToolReferenceBlock(Block, frozen=True, kw_only=True, tag="tool_reference"):
-    """A tool that a search for tools has found. Here all tools are on offer from the beginning."""
+    """A reference to a tool that Anthropic's search for tools has found. It changes nothing: here all tools are on
+    offer from the beginning.
+    """
 
     tool_name: str
     """The name of the tool that was found."""
 
 
 class Caller(msgspec.Struct, frozen=True, kw_only=True):
-    """The caller of a tool: `direct` is the model itself, others are tools that Anthropic runs."""
+    """The caller of a tool: the model itself, or a tool that Anthropic runs."""
 
     type: str
-    """`direct` for the model itself; any other is the name of a tool that Anthropic runs."""
+    """`direct` for the model itself; any other value is the name of a tool that Anthropic runs."""
 
 
 class ToolUseBlock(Block, frozen=True, kw_only=True, tag="tool_use"):
-    """A call of a tool in an earlier answer. An `input` that is no object is one that was cut off."""
+    """A call of a tool in an earlier answer. An `input` that is no object belongs to a call that was cut off."""
 
     id: CallId
     """The id of the call, which its `tool_result` repeats: up to 16,384 visible ASCII characters."""
     name: CalledName
     """The name of the tool, 1 to 256 characters."""
     input: dict[str, Any] | str | None = None
-    """The arguments, as an object; a text where they were cut off."""
+    """The arguments of the call, as an object; a text if they were cut off."""
     caller: Caller | None = None
-    """Who asked for the call; any but `direct` is left out and named in `x-ignored`."""
+    """The caller of the tool; any but `direct` is left out and named in `x-ignored`."""
 
     def __post_init__(self) -> None:
         """Raises `ValueError`, which msgspec reports as an error of the body."""
@@ -173,42 +173,44 @@ class ToolUseBlock(Block, frozen=True, kw_only=True, tag="tool_use"):
 
 
 class ToolResultBlock(Block, frozen=True, kw_only=True, tag="tool_result"):
-    """The result of the tool call `tool_use_id`."""
+    """The result of a tool call."""
 
     tool_use_id: CallId
-    """The `id` of the call that this answers, in the turn right before."""
+    """The `id` of the call that has this result. The call must be in the turn right before."""
     content: str | list[TextBlock | ImageBlock | DocumentBlock | SearchResultBlock | ToolReferenceBlock] | None = None
-    """The result, as text or as blocks; left out, it is empty."""
+    """The result, as a text or as blocks; empty if it is left out."""
     is_error: bool | None = None
     """True is left out and named in `x-ignored`: say in the text that the tool failed."""
 
 
 class ThinkingBlock(Block, frozen=True, kw_only=True, tag="thinking"):
-    """A thought of an earlier answer that the caller sends back. A thought of another model is left out and named."""
+    """A thought of an earlier answer that the caller sends back. A thought of another model is left out and named in
+    `x-ignored`.
+    """
 
     thinking: str | None = None
-    """The text of the thought, as it came."""
+    """The text of the thought, unchanged."""
     signature: str | None = None
-    """The signature of the thought, as it came."""
+    """The signature of the thought, unchanged."""
 
 
 class RedactedThinkingBlock(Block, frozen=True, kw_only=True, tag="redacted_thinking"):
     """A thought of an earlier answer that its vendor has encrypted."""
 
     data: str | None = None
-    """The encrypted thought, as it came."""
+    """The encrypted thought, unchanged."""
 
 
 class CompactionBlock(Block, frozen=True, kw_only=True, tag="compaction"):
     """Anthropic's summary of the earlier conversation; the model is given it as text."""
 
     content: str | None = None
-    """The summary; null is none."""
+    """The text of the summary; null for no summary."""
 
 
 class ServerToolUseBlock(OfUnknownType, frozen=True, kw_only=True, tag="server_tool_use", tag_field="type"):
-    """A call of a tool that Anthropic runs. It is left out and named, and so are blocks of any other unknown type, such as
-    the results of such tools (`web_search_tool_result`).
+    """A call of a tool that Anthropic runs. Such blocks, and blocks of any other unknown type such as the results of
+    such tools (`web_search_tool_result`), are left out and named in `x-ignored`.
     """
 
     kind: str = msgspec.field(name=KIND, default="server_tool_use")

@@ -33,29 +33,29 @@ CODE_AT = ("error", "details", "error_code")
 
 
 class AnthropicDetails(msgspec.Struct, frozen=True, kw_only=True):
-    """What this service says of the error besides Anthropic's fields."""
+    """What this service says about the error besides Anthropic's own fields."""
 
     error_code: str
-    """The code of this service, one of `/docs/errors`; for `thread` Anthropic's `thread_unsupported_request`."""
+    """The error's code, one of those in `/docs/errors`; for `thread` it is Anthropic's `thread_unsupported_request`."""
     unsupported: list[str] | msgspec.UnsetType = msgspec.UNSET
-    """The field that is not available; only with `thread_unsupported_request`."""
+    """The names of the fields that are not available; only with `thread_unsupported_request`."""
     needed_usd: UsdText | msgspec.UnsetType = msgspec.UNSET
-    """What the request needs held; only with `insufficient_credit`."""
+    """The USD that must be available for the request; only with `insufficient_credit`."""
     available_usd: UsdText | msgspec.UnsetType = msgspec.UNSET
-    """What the account has available; only with `insufficient_credit`."""
+    """The USD that the account has available; only with `insufficient_credit`."""
     charged_usd: UsdText | msgspec.UnsetType = msgspec.UNSET
-    """What the failed request was charged; left out where that is nothing."""
+    """The USD charged for the failed request; left out if nothing was charged."""
 
 
 class AnthropicError(msgspec.Struct, frozen=True, kw_only=True):
-    """What went wrong, and what to do about it."""
+    """A description of the error, and of what to do about it."""
 
     type: str
     """Anthropic's word for the kind of error."""
     message: str
-    """What went wrong and what to do; for people."""
+    """A sentence for people that says what went wrong and what to do."""
     details: AnthropicDetails
-    """The code of this service, and amounts."""
+    """The error's code in this service, and amounts of money."""
 
 
 class AnthropicFailure(msgspec.Struct, frozen=True, kw_only=True):
@@ -63,9 +63,11 @@ class AnthropicFailure(msgspec.Struct, frozen=True, kw_only=True):
 
     type: Literal["error"] = "error"
     error: AnthropicError
-    """What went wrong."""
+    """A description of the error, and of what to do about it."""
     request_id: str | None
-    """The request's id, as in `x-request-id`; null in results of a batch where no request was made."""
+    """The request's id, the same as in `x-request-id`; null in a batch's results if no request was made for the
+    line.
+    """
 
 
 ERROR = AnthropicFailure
@@ -92,8 +94,8 @@ def failure(error: ErrorBody, request_id: str | None) -> AnthropicFailure:
 
 
 def _message(error: ErrorBody) -> str:
-    """The message, for a conversation that does not fit in Anthropic's words: by these, clients know that they must shorten
-    it (Claude Code 2.1, LiteLLM 1.110 and pi 0.74, read 2026-11).
+    """The message. For a conversation that does not fit, it has Anthropic's words: by them, clients know that they must
+    shorten the conversation (Claude Code 2.1, LiteLLM 1.110 and pi 0.74, read 2026-11).
     """
     overflow = Overflow.told_by(error)
     if overflow is None:

@@ -16,32 +16,32 @@ STAGES: dict[str, Stage] = {"active": "active", "legacy": "deprecated", "retired
 
 
 class AnthropicModel(msgspec.Struct, frozen=True, kw_only=True):
-    """A model in Anthropic's form. Limits and `lifecycle` are those of the model that serves the name."""
+    """A model in Anthropic's form. Its limits and `lifecycle` are those of the model that serves the name."""
 
     type: Literal["model"] = "model"
     id: str
     """The public name, for the field `model` of a request."""
     display_name: str
-    """The public name once more."""
+    """The public name, the same as `id`."""
     created_at: str = UNKNOWN_TIME
     """Always the epoch: the catalogue does not know when a model was made."""
     max_input_tokens: int
-    """Tokens of the context window."""
+    """The tokens of the context window."""
     max_tokens: int
-    """Most output tokens of one answer."""
+    """The most output tokens of one answer."""
     lifecycle: Stage
-    """`active`, `deprecated` (the vendor advises another) or `retired`."""
+    """`active`, `deprecated` (the vendor advises another model) or `retired`."""
     retires_at: str | None
-    """The beginning of the day on which the vendor ends it; null where none is announced."""
+    """The beginning of the day (UTC) on which the vendor ends the model; null if no end is announced."""
 
 
 class AnthropicModels(msgspec.Struct, frozen=True, kw_only=True):
-    """A page of models; without `limit` all of them."""
+    """A page of models; without `limit` it has all of them."""
 
     data: list[AnthropicModel]
     """The models of this page."""
     has_more: bool
-    """Whether there are more models in the direction that was asked for."""
+    """True if there are more models in the direction of the page: later ones, or earlier ones with `before_id`."""
     first_id: str | None
     """The id of the first model on the page; null on an empty page."""
     last_id: str | None

@@ -43,23 +43,23 @@ class MessageEvents:
         self._started = False
         self._blocks = Blocks(signs_calls=True)
         self._begun = 0
-        """How many blocks have begun."""
+        """The number of blocks that have begun."""
         self._last: CallPiece | ThoughtPiece | None = None
-        """The piece that the last block began with."""
+        """The piece with which the last block began."""
 
     def served_by(self, model: str) -> None:
-        """The model that `message_start` names."""
+        """Set the model that `message_start` names."""
         self._model = model
 
     def opening(self) -> None:
-        """Nothing: the status waits for the first event or ping (`SSE_KEEPALIVE_S`), whichever is sooner."""
+        """Send nothing yet: the status waits for the first event or ping (`SSE_KEEPALIVE_S`), whichever is sooner."""
 
     def render(self, sequence: int, event: AnswerEvent) -> bytes:  # noqa: ARG002 - these events have no numbers
         """Anthropic's events for this event; none for an empty text."""
         return b"".join(self._events(event))
 
     def clean_end(self, event: AnswerEvent) -> bool:  # noqa: ARG002 - an error event is an end as good as any
-        """Always true."""
+        """Always true: after an error, too, the stream ends cleanly."""
         return True
 
     def _events(self, event: AnswerEvent) -> Iterator[bytes]:

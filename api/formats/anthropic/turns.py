@@ -231,7 +231,7 @@ def _control_of(block: Shown) -> CacheControl | None:
 
 
 def _call(use: ToolUseBlock, left_out: list[str]) -> ToolCall:
-    """The call. One that a tool of Anthropic's has made counts as any other call."""
+    """The call. A call that was made by a tool of Anthropic's counts as any other call."""
     if use.caller and use.caller.type != DIRECT:
         left_out.append(f"{BLOCKS}.caller")
     written = use.input if isinstance(use.input, str) else msgspec.json.encode(use.input or {}).decode()

@@ -20,38 +20,38 @@ T = TypeVar("T")
 
 
 class Success(msgspec.Struct, Generic[T], frozen=True, kw_only=True):
-    """What every JSON answer of the native API looks like."""
+    """The form of every JSON answer of the native API."""
 
     status: Literal[1]
-    """1: it succeeded."""
+    """Always 1: the request succeeded."""
     result: T
     """The answer itself."""
 
 
 class NativeError(msgspec.Struct, frozen=True, kw_only=True):
-    """What went wrong, and what to do about it."""
+    """A description of the error, and of what to do about it."""
 
     code: str
-    """The kind of the error, one of those that /docs/errors lists."""
+    """The kind of the error, one of the codes in `/docs/errors`."""
     message: str
-    """A sentence that says what is wrong and what to do about it."""
+    """A sentence for people that says what went wrong and what to do."""
     request_id: str
-    """The id of the request, as in `x-request-id`."""
+    """The request's id, the same as in `x-request-id`."""
     needed_usd: UsdText | msgspec.UnsetType = msgspec.UNSET
-    """USD that the request may cost at most."""
+    """The USD that must be available for the request; only with `insufficient_credit`."""
     available_usd: UsdText | msgspec.UnsetType = msgspec.UNSET
-    """USD that the account has left for it."""
+    """The USD that the account has available; only with `insufficient_credit`."""
     charged_usd: UsdText | msgspec.UnsetType = msgspec.UNSET
-    """USD that were charged for the part of the answer that had come."""
+    """The USD charged for the failed request; left out if nothing was charged."""
 
 
 class Failure(msgspec.Struct, frozen=True, kw_only=True):
-    """What every error of the native API looks like."""
+    """The form of every error of the native API."""
 
     status: Literal[0]
-    """0: it failed."""
+    """Always 0: the request failed."""
     error: NativeError
-    """What went wrong, and what to do about it."""
+    """A description of the error, and of what to do about it."""
 
 
 ERROR = Failure
@@ -73,7 +73,7 @@ class StreamEnd(Stats, frozen=True, kw_only=True):
 
 
 def stats(done: Done, model: str | None = None) -> Stats:
-    """Tokens and price of an answer, and the model that gave it if that is told."""
+    """Tokens and price of an answer; with `model` also the model that served."""
     return Stats(
         tokens_input=done.usage.input,
         tokens_output=done.usage.output,
@@ -83,7 +83,9 @@ def stats(done: Done, model: str | None = None) -> Stats:
 
 
 def raw_text(text: str) -> bytes:
-    """Text of a raw stream. The record separator is reserved there, so it is removed from the model's text."""
+    """The text as a raw stream sends it: without record separators, which are reserved for the record after the
+    text.
+    """
     return text.replace(RECORD_SEPARATOR, "").encode()
 
 
@@ -103,7 +105,7 @@ def error_json(error: ErrorBody, request_id: str) -> bytes:
 
 
 def sse_event(sequence: int | None, name: str, data: object) -> bytes:
-    """One server-sent event; without a number a stream cannot be resumed after it."""
+    """One server-sent event. A stream cannot be resumed after an event without a number."""
     number = b"" if sequence is None else b"id: %d\n" % sequence
     return b"%sevent: %s\ndata: %s\n\n" % (number, name.encode(), json_line(data))
 
@@ -114,7 +116,7 @@ def sse_error(sequence: int, error: ErrorBody, request_id: str) -> bytes:
 
 
 def error_headers(error: ErrorBody) -> dict[str, str]:
-    """`Retry-After` in whole seconds, if waiting helps."""
+    """`Retry-After` in whole seconds, if a later try can succeed."""
     return {} if error.retry_after_s is None else {"Retry-After": str(max(1, math.ceil(error.retry_after_s)))}
 
 

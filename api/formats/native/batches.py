@@ -16,24 +16,24 @@ from shared.money import nano_to_usd
 
 
 class BatchLine(ChatRequest, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """A line of `POST /api/batches`: a chat request with an id of the caller's own. It cannot be streamed."""
+    """A line of `POST /api/batches`: a chat request with an id of your own. It cannot be streamed."""
 
     custom_id: str
 
 
 class Counts(msgspec.Struct, frozen=True, kw_only=True):
-    """The batch's lines, by how they ended. Lines that are in `total` alone have not ended."""
+    """The batch's lines, counted by their outcome. A line that counts in `total` alone has not ended."""
 
     total: int
-    """All lines that are not blank. Those that were not understood count as failed."""
+    """All lines that are not blank, those that were not understood among them."""
     completed: int
     """Lines with an answer."""
     failed: int
-    """Lines with an error."""
+    """Lines with an error, those that were not understood among them."""
     cancelled: int
-    """Lines that were cancelled before they ran, or while they did."""
+    """Lines that were cancelled before or while they ran."""
     expired: int
-    """Lines that had not run when the batch ended."""
+    """Lines that had not run when the batch expired."""
 
 
 class BatchView(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -42,33 +42,43 @@ class BatchView(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     id: str
     """The batch's id, for `/api/batches/{id}`."""
     state: State
-    """Where the batch stands; an end state only after every line is settled. `validating` is not used now."""
+    """The state of the batch. It has an end state only after every line is settled; `validating` is not used now."""
     counts: Counts
-    """Its lines, by what became of them."""
+    """The batch's lines, counted by their outcome."""
     charged_usd: str
-    """What was charged for it so far."""
+    """The USD charged for the batch so far, as a decimal string."""
     saved_usd: str
-    """What the lines at the service tier `flex` would have cost more without it, so far."""
+    """The USD that lines at the service tier `flex` have saved so far, compared with the tier `default`, as a decimal
+    string.
+    """
     created_at: datetime
-    """When the batch was made."""
+    """The time at which the batch was created."""
     started_at: datetime | None
-    """When its lines could first run: when it was made."""
+    """The time at which the batch's lines could first run, which is the time of its creation; null if none of its lines
+    can run.
+    """
     cancelled_at: datetime | None
-    """When it was cancelled; null when it was not."""
+    """The time at which the batch was cancelled; null if it was not."""
     ended_at: datetime | None
-    """When its last line ended; null before."""
+    """The time at which the batch's last line ended; null before."""
     expires_at: datetime
-    """When it ends whatever has run."""
+    """The time at which the batch ends, even if some of its lines have not run."""
     paused_for: str | None
-    """Why no more lines are begun: `insufficient_credit` or `key_limit`; null while they are."""
+    """The reason for which no more lines are started, `insufficient_credit` or `key_limit`; null while the batch is not
+    paused.
+    """
     needed_usd: str | None
-    """The credit that would let it go on; null while it goes on."""
+    """The USD that must be available, of the credit or of the key's limit, for a paused batch to go on; null while it is not
+    paused.
+    """
     exported_to: str | None
-    """Where its results were written, too; null for nowhere."""
+    """The place to which the results were written as well, such as `s3://bucket/…`; null if they were not."""
     reason: str | None
-    """Why the service cancelled it: `key_revoked` or `key_expired`; null otherwise."""
+    """The reason for which the service itself cancelled the batch, `key_revoked` or `key_expired`; null otherwise."""
     errors: list[LineError] = []
-    """The first lines that were not understood; only in the answer to the upload."""
+    """The first lines that were not understood. Only the answer to the upload lists them; otherwise the list is
+    empty.
+    """
 
 
 _decoder = msgspec.json.Decoder(BatchLine)

@@ -42,34 +42,43 @@ class NativeMessage(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One turn of the conversation."""
 
     role: Literal["system", "developer", "user", "assistant"]
-    """Who says it."""
+    """The author of the turn: `user`, `assistant` (the model), or `system` and `developer` for instructions."""
     content: str | list[Part]
-    """A text, or a list of parts: texts and images as `data:` URLs."""
+    """The turn as a text, or as a list of parts: texts, and images as `data:` URLs."""
 
 
 class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How a request is to be answered; every field may be left out."""
+    """Options of a request; every field may be left out."""
 
     stream: bool = False
-    """True: the text comes as it is written. False by default."""
+    """True sends the text as the model writes it. False by default."""
     stats: bool | None = None
-    """Whether the answer has tokens and price; by default true for JSON answers and false for streams."""
+    """True adds tokens and price to the answer. By default true for JSON answers and false for streams."""
     max_tokens: Tokens | None = None
-    """Most output tokens, reasoning included; left out, 4,096 (16,384 for reasoning models). It is lowered to the model's
-    maximum and to what the account affords; `x-output-limit` says what holds.
+    """The most output tokens of the answer, reasoning included; by default 4,096 (16,384 for reasoning models). The
+    limit is lowered to the model's maximum and to what the account can afford; `x-output-limit` says which limit
+    applies.
     """
     temperature: Temperature | None = None
-    """Passed on to the vendor; a model that takes none refuses any but 1, its default."""
+    """The sampling temperature, passed on to the vendor. A model that takes none refuses any value but 1, its
+    default.
+    """
     top_p: Probability | None = None
-    """Passed on to the vendor; a model that takes none refuses any but 1, its default."""
+    """The sampling bound `top_p`, passed on to the vendor. A model that takes none refuses any value but 1, its
+    default.
+    """
     stop: StopSequence | list[StopSequence] | None = None
-    """One stop sequence or several; a model that takes none, or fewer, refuses them."""
+    """One stop sequence or several. A model that takes none, or fewer, refuses them."""
     reasoning_effort: ReasoningEffort | None = None
-    """One of the model's `reasoning_efforts` in `GET /api/models`; another one is refused."""
+    """One of the model's `reasoning_efforts` in `GET /api/models`; any other effort is refused."""
     service_tier: ServiceTier | None = None
-    """`flex`: slower (up to 15 minutes), at the model's price `flex`, where it has one (else a 400)."""
+    """The service tier. `flex` is slower (up to 15 minutes), at the model's flex price; a model without one answers
+    with a 400. By default `default`.
+    """
     models: list[str] | None = None
-    """Other models to fall back on, in order, where `model` cannot be had; `x-model-served` says which one answered."""
+    """Fallback models, in order, for the case that `model` cannot be had; `x-model-served` names the model that
+    answered.
+    """
 
     @property
     def with_stats(self) -> bool:
@@ -78,7 +87,7 @@ class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     @property
     def sampling(self) -> Sampling:
-        """The options that the vendor is sent."""
+        """The options that are sent to the vendor."""
         stop = [self.stop] if isinstance(self.stop, str) else self.stop or []
         return Sampling(
             temperature=self.temperature,
@@ -92,11 +101,11 @@ class ChatRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The body of `POST /api/endpoint`."""
 
     model: str
-    """A name or an alias of GET /api/models."""
+    """A name or an alias of `GET /api/models`."""
     messages: Annotated[list[NativeMessage], msgspec.Meta(min_length=1, max_length=MESSAGES_CEILING)]
-    """The talk so far, oldest first."""
+    """The conversation so far, oldest message first."""
     options: Options = Options()
-    """How it is to be answered; all of it may be left out."""
+    """Options of the request; every one may be left out."""
 
 
 class ChatAnswer(msgspec.Struct, frozen=True, kw_only=True):
@@ -105,19 +114,21 @@ class ChatAnswer(msgspec.Struct, frozen=True, kw_only=True):
     response: str
     """The text that the model wrote."""
     tokens_input: int | msgspec.UnsetType = msgspec.UNSET
-    """Billed tokens of the question, cached ones among them."""
+    """Billed input tokens, cached and written ones among them."""
     tokens_output: int | msgspec.UnsetType = msgspec.UNSET
-    """Billed tokens of the answer, reasoning ones among them."""
+    """Billed output tokens, reasoning ones among them."""
     price: UsdNumber | msgspec.UnsetType = msgspec.UNSET
-    """What was charged, in USD."""
+    """The USD charged for the request."""
     model: str
-    """The public name of the model that served it."""
+    """The public name of the model that served the request."""
     request: list[NativeMessage]
-    """The messages as they came."""
+    """The messages of the request, unchanged."""
 
 
 class NativeForm:
-    """Forms the answer as text with tokens and price. A JSON answer repeats the messages, `said`, as they came."""
+    """Forms the answer as text with tokens and price. A JSON answer repeats the messages of the request, `said`,
+    unchanged.
+    """
 
     def __init__(self, options: Options, said: msgspec.Raw) -> None:
         self._options = options
@@ -125,7 +136,7 @@ class NativeForm:
         self.held_bytes = len(said)
 
     def answer(self, done: Done, request_id: str, model: str) -> bytes:  # noqa: ARG002 - the id is in the header
-        """`{"status": 1, "result": {…}}` with exactly the contract's fields."""
+        """`{"status": 1, "result": {…}}` with exactly the fields of `ChatAnswer`."""
         told = asdict(stats(done, model)) if self._options.with_stats else {"model": model}
         said = cast("list[NativeMessage]", self._said)  # msgspec writes the raw JSON text in its place
         return result_json(ChatAnswer(response=done.text or "", request=said, **told))

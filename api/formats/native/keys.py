@@ -23,23 +23,23 @@ class NewKeyBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     """The rules of a new key; a limit that is left out does not apply."""
 
     name: str = ""
-    """Whatever tells it from others; up to 200 characters."""
+    """A name that tells the key from others, up to 200 characters; empty by default."""
     scopes: Annotated[tuple[Scope, ...], msgspec.Meta(min_length=1)] = ("inference", "read")
-    """`inference` runs models, `read` reads usage and requests, `manage` makes and ends keys."""
+    """The key's scopes. `inference` runs models, `read` reads usage and requests, `manage` creates and ends keys."""
     rpm: Annotated[int, msgspec.Meta(ge=1, le=RPM_MAX)] | None = None
-    """Requests in any minute."""
+    """The most requests in any minute; null or left out for no limit."""
     limit_usd: Decimal | None = None
-    """What the key may spend in all, in USD."""
+    """The most USD that the key may spend in all; null or left out for no limit."""
     expires_at: Annotated[datetime, msgspec.Meta(tz=True)] | None = None
-    """When it ends; with a time zone."""
+    """The time at which the key ends, with a time zone; null or left out for never."""
     expires_in_s: Annotated[float, msgspec.Meta(gt=0, le=EXPIRY_MAX_S)] | None = None
-    """In how many seconds it ends, instead of `expires_at`."""
+    """The seconds after which the key ends; it may be given instead of `expires_at`."""
     strict: bool = False
-    """Refuses requests of which something would be left out."""
+    """True makes the key refuse every request of which something would be left out. False by default."""
 
 
 class CreatedKey(KeyRow, frozen=True, kw_only=True):
-    """A new key: the only answer that ever shows `key`."""
+    """A new key. No other answer shows `key`."""
 
     key: str
     """The key itself. It is never shown again."""

@@ -13,27 +13,27 @@ from shared.thoughts import ThoughtPiece
 
 
 class RawText:
-    """Chunks of text and nothing else; stats and errors come as a record after the byte 0x1E."""
+    """A stream of raw text. Statistics and errors come after the text as a record, behind the byte 0x1E."""
 
     content_type = "text/plain"
     keepalive: bytes | None = None
     held_bytes = 0
 
     def __init__(self, request_id: str, *, with_stats: bool, model: str | None = None) -> None:
-        """`model` is named in the stats, if it is given."""
+        """`model` is the name that the statistics have; None for none."""
         self._request_id = request_id
         self._with_stats = with_stats
         self._model = model
 
     def served_by(self, model: str) -> None:
-        """The model that the stats name."""
+        """Set the model that the statistics name."""
         self._model = model
 
     def opening(self) -> None:
-        """Nothing: the status waits for the first event."""
+        """Send nothing yet: the status waits for the first event."""
 
     def render(self, sequence: int, event: AnswerEvent) -> bytes:  # noqa: ARG002 - raw text has no numbers
-        """The bytes of the event, as the contract says."""
+        """The bytes of the event: its text, or the record at the end."""
         match event:
             case Chunk(text):
                 return native_answers.raw_text(text)
@@ -51,26 +51,26 @@ class RawText:
 
 
 class ServerSentEvents:
-    """`id` is the sequence number. The events are `chunk`, then `done` or `error`."""
+    """A stream of server-sent events: `chunk`, then `done` or `error`. `id` is the sequence number."""
 
     content_type = "text/event-stream"
     keepalive: bytes | None = b": keep-alive\n\n"
     held_bytes = 0
 
     def __init__(self, request_id: str, model: str | None = None) -> None:
-        """`model` is named in the last event, if it is given."""
+        """`model` is the name that the last event has; None for none."""
         self._request_id = request_id
         self._model = model
 
     def served_by(self, model: str) -> None:
-        """The model that the last event names."""
+        """Set the model that the last event names."""
         self._model = model
 
     def opening(self) -> None:
-        """Nothing: the status waits for the first event."""
+        """Send nothing yet: the status waits for the first event."""
 
     def render(self, sequence: int, event: AnswerEvent) -> bytes:
-        """The bytes of the event, as the contract says."""
+        """The bytes of the event."""
         match event:
             case Chunk(text):
                 return native_answers.sse_event(sequence, "chunk", {"text": text})
@@ -84,13 +84,13 @@ class ServerSentEvents:
                 return native_answers.sse_error(sequence, event.as_error().body(), self._request_id)
 
     def clean_end(self, event: AnswerEvent) -> bool:  # noqa: ARG002 - an error event is an end as good as any
-        """Always true."""
+        """Always true: after an error, too, the stream ends cleanly."""
         return True
 
     @staticmethod
     def _whole(done: Done) -> bytes:
-        """The whole text of an answer that was not streamed, without a number, so that a reader that
-        resumes gets it again.
+        """The whole text of an answer that was not streamed, as an event without a number: a reader that resumes gets
+        it again.
         """
         thoughts = b"".join(native_answers.sse_event(None, "thought", {"text": one.text}) for one in done.thoughts)
         text = native_answers.sse_event(None, "chunk", {"text": done.text}) if done.text else b""
@@ -99,7 +99,7 @@ class ServerSentEvents:
 
 
 def _unsigned(call: CallPiece | ToolCall) -> dict[str, Any]:
-    """The call without its signature: the native API takes nothing back."""
+    """The call without its signature, which has no use in the native API: callers send no calls back."""
     return {name: value for name, value in asdict(call).items() if name != "signature"}
 
 

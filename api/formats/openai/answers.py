@@ -27,7 +27,7 @@ class FunctionCall(msgspec.Struct, frozen=True):
 
 
 class CompletionToolCall(msgspec.Struct, frozen=True):
-    """A whole tool call."""
+    """A complete tool call."""
 
     id: str
     """The id of the call; the `tool` message with the result repeats it."""
@@ -35,31 +35,37 @@ class CompletionToolCall(msgspec.Struct, frozen=True):
     """The function that is called."""
     type: Literal["function"] = "function"
     extra_content: ExtraContent | msgspec.UnsetType = msgspec.UNSET
-    """What the vendor wants back with the call (Gemini only); left out where there is none."""
+    """Data that the vendor wants back with the call (Gemini only); send it back unchanged. Left out if there is
+    none.
+    """
 
 
 class CompletionMessage(msgspec.Struct, frozen=True, kw_only=True):
-    """What the model answered."""
+    """The message that the model answered with."""
 
     role: Literal["assistant"] = "assistant"
     content: str | None
-    """The text; null when the model only calls tools."""
+    """The text of the answer; null if the model only called tools."""
     refusal: None = None
-    """Always null: a refusal is text, with the finish reason `content_filter` where the vendor says so."""
+    """Always null: a refusal comes as text, with the finish reason `content_filter` if the vendor reports one."""
     reasoning_content: str | msgspec.UnsetType = msgspec.UNSET
-    """The thoughts as text, where `reasoning`, `include_reasoning` or `thinking` asked for them."""
+    """The model's thoughts as text, if the request asked for them with `reasoning`, `include_reasoning` or `thinking`;
+    else left out.
+    """
     reasoning_details: list[ReasoningDetail] | msgspec.UnsetType = msgspec.UNSET
-    """The signed thoughts, to be sent back unchanged in a loop of tools; asked for in the same way."""
+    """The signed thoughts, if the request asked for thoughts; else left out. In a loop of tool calls, send them back
+    unchanged.
+    """
     tool_calls: list[CompletionToolCall] | msgspec.UnsetType = msgspec.UNSET
-    """The calls of tools; left out where there are none."""
+    """The tool calls of the answer; left out if there are none."""
 
 
 class CompletionChoice(msgspec.Struct, frozen=True, kw_only=True):
-    """The only choice: `n` is always 1."""
+    """The only choice, because `n` is always 1."""
 
     index: Literal[0] = 0
     message: CompletionMessage
-    """What the model answered."""
+    """The message that the model answered with."""
     logprobs: None = None
     """Always null: log probabilities are not given."""
     finish_reason: FinishReason
@@ -67,7 +73,7 @@ class CompletionChoice(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PromptDetails(msgspec.Struct, frozen=True):
-    """The prompt's tokens that the vendor's cache served or kept."""
+    """The prompt tokens that the vendor's cache served or stored."""
 
     cached_tokens: int
     """Prompt tokens read from the vendor's cache, at the price of cached input."""
@@ -76,25 +82,25 @@ class PromptDetails(msgspec.Struct, frozen=True):
 
 
 class CompletionDetails(msgspec.Struct, frozen=True):
-    """The part of the answer's tokens that was thinking."""
+    """The part of the output tokens that was reasoning."""
 
     reasoning_tokens: int
-    """Answer tokens that were thinking."""
+    """Output tokens that were reasoning."""
 
 
 class CompletionUsage(msgspec.Struct, frozen=True):
-    """The tokens that were billed."""
+    """The billed tokens of the request."""
 
     prompt_tokens: int
     """Input tokens, those read from or written to a cache among them."""
     completion_tokens: int
     """Output tokens, reasoning among them."""
     total_tokens: int
-    """The sum of both."""
+    """The sum of `prompt_tokens` and `completion_tokens`."""
     prompt_tokens_details: PromptDetails
-    """What of the input a cache served or kept."""
+    """The part of the prompt tokens that a cache served or stored."""
     completion_tokens_details: CompletionDetails
-    """What of the output was reasoning."""
+    """The part of the completion tokens that was reasoning."""
 
 
 class Completion(msgspec.Struct, frozen=True, kw_only=True):
@@ -104,15 +110,15 @@ class Completion(msgspec.Struct, frozen=True, kw_only=True):
     """The request's id, `req_…`, as in `x-request-id`."""
     object: Literal["chat.completion"] = "chat.completion"
     created: int
-    """When the request was admitted, in Unix seconds."""
+    """The time at which the request was admitted, in Unix seconds."""
     model: str
     """The public name of the model that served the request."""
     choices: list[CompletionChoice]
-    """Exactly one choice."""
+    """A list of exactly one choice."""
     usage: CompletionUsage
-    """The tokens that were billed."""
+    """The billed tokens."""
     service_tier: str | msgspec.UnsetType = msgspec.UNSET
-    """The tier that served, where `flex` was asked for; left out otherwise."""
+    """The service tier that served the request, if it asked for `flex`; left out otherwise."""
     system_fingerprint: None = None
     """Always null: vendors' fingerprints are not passed on."""
 
@@ -146,7 +152,7 @@ def created_s(request_id: str) -> int:
 
 
 def finish_reason(done: Done) -> FinishReason:
-    """One of the four finish reasons that clients know."""
+    """The finish reason, as one of the four that clients know."""
     return cast("FinishReason", done.finish_reason) if done.finish_reason in FINISH_REASONS else "stop"
 
 
@@ -162,7 +168,9 @@ def call_json(call: ToolCall) -> dict[str, Any]:
 
 
 def usage_of(usage: Usage) -> CompletionUsage:
-    """The billed tokens. Cached and written tokens are part of the prompt's, reasoning of the completion's."""
+    """The billed tokens. Cached and written tokens are part of `prompt_tokens`, reasoning is part of
+    `completion_tokens`.
+    """
     return CompletionUsage(
         usage.input,
         usage.output,

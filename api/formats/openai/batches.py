@@ -32,13 +32,13 @@ class BatchBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     input_file_id: str
     """The id of a file with the purpose `batch`."""
     endpoint: Endpoint
-    """What the lines are for; the same as their `url`."""
+    """The endpoint that the lines are for, the same as their `url`."""
     completion_window: Literal["24h"]
-    """Only `24h`."""
+    """Always `24h`."""
     metadata: Labels | None = None
-    """Up to 16 labels (names of 64, values of 512 characters at most), shown with the batch."""
+    """Up to 16 labels (names of up to 64, values of up to 512 characters), which are shown with the batch."""
     output_expires_after: None = None
-    """May only be null: the service says how long results are kept."""
+    """Only null: the service decides how long results are kept."""
 
     def __post_init__(self) -> None:
         """Raises `ValueError`, which msgspec reports as an error of the body."""
@@ -46,14 +46,14 @@ class BatchBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
 
 
 class RequestCounts(msgspec.Struct, frozen=True):
-    """The batch's lines, by how they ended."""
+    """The batch's lines, counted by their outcome."""
 
     total: int
-    """All lines that are not blank. Those that were not understood count as failed."""
+    """All lines that are not blank, those that were not understood among them."""
     completed: int
     """Lines with an answer."""
     failed: int
-    """Lines that ended in any other way: with an error, cancelled or expired."""
+    """Lines that ended in any other way: with an error, cancelled, expired, or not understood."""
 
 
 class BatchError(msgspec.Struct, frozen=True):
@@ -64,7 +64,7 @@ class BatchError(msgspec.Struct, frozen=True):
     line: int
     """The number of the line, counted from 1."""
     message: str
-    """What is wrong with the line."""
+    """A sentence that says what is wrong with the line."""
     param: None = None
     """Always null."""
 
@@ -81,51 +81,59 @@ class BatchObject(msgspec.Struct, frozen=True, kw_only=True):
     """A batch in OpenAI's form, with `paused_for`, `reason`, `charged_usd` and `saved_usd` besides."""
 
     id: str
-    """The batch's id."""
+    """The batch's id, `batch_…`."""
     object: Literal["batch"] = "batch"
     endpoint: str
-    """What its lines are for."""
+    """The endpoint that the batch's lines are for."""
     errors: BatchErrors | None
-    """The first lines that were not understood; null where all were."""
+    """The first lines that were not understood; null if all lines were."""
     input_file_id: str
-    """The file with its lines."""
+    """The id of the file with the batch's lines."""
     completion_window: Literal["24h"] = "24h"
     status: Status
-    """Where the batch stands; a paused one is `in_progress`. `validating` is not used now."""
+    """The state of the batch; a paused batch is `in_progress`. `validating` is not used now."""
     output_file_id: str | None
-    """The file with the answers; null until the batch has ended, and where there are none."""
+    """The id of the file with the answers; null until the batch has ended, and if no line has an answer."""
     error_file_id: str | None
-    """The file with the lines that have no answer; null until the batch has ended, and where there are none."""
+    """The id of the file with the lines that have no answer; null until the batch has ended, and if every line has an
+    answer.
+    """
     created_at: int
-    """When the batch was made, in Unix seconds."""
+    """The time at which the batch was created, in Unix seconds."""
     in_progress_at: int | None
-    """When its lines could first run: when it was made, in Unix seconds; null where no line was understood."""
+    """The time at which the batch's lines could first run, in Unix seconds, which is the time of its creation; null if
+    none of its lines can run.
+    """
     expires_at: int
-    """When the batch ends whatever has run, in Unix seconds."""
+    """The time at which the batch ends, even if some of its lines have not run, in Unix seconds."""
     finalizing_at: int | None
-    """When all lines had been run, in Unix seconds; null before."""
+    """The time at which the last line had run, in Unix seconds; null before."""
     completed_at: int | None
-    """When it ended `completed`, in Unix seconds; else null."""
+    """The time at which the batch ended as `completed`, in Unix seconds; null otherwise."""
     failed_at: int | None
-    """When it ended `failed`, in Unix seconds; else null."""
+    """The time at which the batch ended as `failed`, in Unix seconds; null otherwise."""
     expired_at: int | None
-    """When it ended `expired`, in Unix seconds; else null."""
+    """The time at which the batch ended as `expired`, in Unix seconds; null otherwise."""
     cancelling_at: int | None
-    """When it was cancelled, in Unix seconds; else null."""
+    """The time at which the batch was cancelled, in Unix seconds; null if it was not."""
     cancelled_at: int | None
-    """When it ended `cancelled`, in Unix seconds; else null."""
+    """The time at which the batch ended as `cancelled`, in Unix seconds; null otherwise."""
     request_counts: RequestCounts
-    """Its lines, by how they ended."""
+    """The batch's lines, counted by their outcome."""
     metadata: dict[str, str] | None
-    """The labels that it was made with; null where there were none."""
+    """The labels that the batch was created with; null if there were none."""
     paused_for: str | None
-    """Why no more lines are begun, `insufficient_credit` or `key_limit`; null while they are."""
+    """The reason for which no more lines are started, `insufficient_credit` or `key_limit`; null while the batch is not
+    paused.
+    """
     reason: str | None
-    """Why the service itself cancelled it, `key_revoked` or `key_expired`; else null."""
+    """The reason for which the service itself cancelled the batch, `key_revoked` or `key_expired`; null otherwise."""
     charged_usd: UsdText
-    """What was charged for it so far."""
+    """The USD charged for the batch so far, as a decimal string."""
     saved_usd: UsdText
-    """What lines at the tier `flex` would have cost more without it, so far."""
+    """The USD that lines at the service tier `flex` have saved so far, compared with the tier `default`, as a decimal
+    string.
+    """
 
 
 class BatchList(msgspec.Struct, frozen=True, kw_only=True):
@@ -139,7 +147,7 @@ class BatchList(msgspec.Struct, frozen=True, kw_only=True):
     last_id: str | None
     """The id of the last batch on the page, for `after`; null on an empty page."""
     has_more: bool
-    """Whether there are more batches behind the last one."""
+    """True if there are older batches behind this page."""
 
 
 class Ran(msgspec.Struct, frozen=True):
@@ -152,16 +160,16 @@ class Ran(msgspec.Struct, frozen=True):
     body: msgspec.Raw
     """The answer or the error, in the form of the batch's endpoint."""
     ignored: tuple[str, ...] | msgspec.UnsetType = msgspec.UNSET
-    """Fields of the line that were left out; left out where there are none."""
+    """Fields of the line that were left out; this field is missing if there are none."""
 
 
 class LineFailure(msgspec.Struct, frozen=True):
-    """Why a line has no answer."""
+    """The reason for which a line has no answer."""
 
     code: str
     """`batch_expired`, `batch_cancelled`, or a code of `/docs/errors`."""
     message: str
-    """What went wrong and what to do."""
+    """A sentence that says what went wrong and what to do."""
 
 
 class OutputLine(msgspec.Struct, frozen=True):
@@ -170,11 +178,11 @@ class OutputLine(msgspec.Struct, frozen=True):
     id: str
     """The id of the line within its batch."""
     custom_id: str | None
-    """The caller's own id of the line; null where it could not be read."""
+    """Your own id of the line; null if it could not be read."""
     response: Ran | None
-    """What the line's request was answered; null for a line that was never run."""
+    """The HTTP answer to the line's request; null for a line that was never run."""
     error: LineFailure | None
-    """Why there is no answer; null where there is one."""
+    """The reason for which there is no answer; null if there is one."""
 
 
 def batch_object(batch: Batch, bad: list[LineError]) -> BatchObject:

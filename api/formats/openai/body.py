@@ -1,4 +1,4 @@
-"""The body of `POST /v1/chat/completions`: which of its fields can be honoured.
+"""The body of `POST /v1/chat/completions`, and the rules for fields that cannot be honoured.
 
 Facts as of openai-python 3.54, read 2026-11. Null always means "not given".
 """
@@ -73,7 +73,7 @@ class CompletionRequest(CompletionFields, frozen=True, forbid_unknown_fields=Tru
 
     @property
     def limit_name(self) -> str:
-        """The field that the output limit was given in."""
+        """The name of the field in which the output limit was given."""
         return "max_tokens" if self.max_completion_tokens is None else "max_completion_tokens"
 
     @property
@@ -137,7 +137,7 @@ class CompletionRequest(CompletionFields, frozen=True, forbid_unknown_fields=Tru
 
     @property
     def shows_thoughts(self) -> bool:
-        """Whether the caller gets the thoughts, which fields of other services ask for."""
+        """Whether the caller gets the thoughts. Fields of other services, such as `reasoning`, ask for them."""
         reasoning = _reasoning(self.reasoning)
         if reasoning and reasoning.exclude is not None:
             return not reasoning.exclude
@@ -148,7 +148,7 @@ class CompletionRequest(CompletionFields, frozen=True, forbid_unknown_fields=Tru
         return reasoning is not None and reasoning.enabled is not False and reasoning.effort != "none"
 
     def sampling(self, wishes: Wishes) -> Sampling:
-        """The options that the vendor is sent."""
+        """The options that are sent to the vendor."""
         stop = [self.stop] if isinstance(self.stop, str) else self.stop or []
         return Sampling(
             temperature=self.temperature,

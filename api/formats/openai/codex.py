@@ -22,7 +22,7 @@ INSTRUCTIONS = (
     "anything that cannot be undone. Go on until the task is done or you need an answer. At the end say briefly what you "
     "did, where, and what you could not check."
 )
-"""Codex has no instructions of its own for a listed model, so without these there would be none."""
+"""The instructions for Codex, which has none of its own for a listed model."""
 TOOL_OUTPUT_BYTES = 10_000
 """Bytes of a tool's output that Codex keeps by default for an unknown model."""
 DEFAULT_EFFORT: ReasoningEffort = "medium"
@@ -40,11 +40,11 @@ class CodexEffort(msgspec.Struct, frozen=True):
     effort: ReasoningEffort
     """The name of the effort."""
     description: str
-    """What Codex shows of it."""
+    """A text about the effort, which Codex shows."""
 
 
 class CodexTruncation(msgspec.Struct, frozen=True):
-    """How much of a tool's output the model is told."""
+    """The limit on how much of a tool's output Codex passes on to the model."""
 
     mode: Literal["bytes"] = "bytes"
     """Always `bytes`."""
@@ -58,21 +58,21 @@ class CodexModel(msgspec.Struct, frozen=True, kw_only=True):
     slug: str
     """The public name, for the field `model` of a request."""
     display_name: str
-    """The public name, as Codex shows it."""
+    """The public name, which Codex shows."""
     description: str
-    """The model that serves the name, and its company."""
+    """The name of the model that serves, and its company."""
     default_reasoning_level: ReasoningEffort | None
-    """The effort that Codex asks for by default; null where the model has none or no `medium`."""
+    """The reasoning effort that Codex asks for by default; null if the model has no efforts or no `medium`."""
     supported_reasoning_levels: list[CodexEffort]
-    """The efforts that the model has beside tools, from least to most."""
+    """The efforts that the model takes together with tools, from least to most."""
     shell_type: Literal["default"] = "default"
     """Always `default`: Codex's own shell tool."""
     visibility: Literal["list", "hide"]
-    """`hide` for models without tools and for retired ones: Codex's picker leaves them out."""
+    """`list`, or `hide` for models without tools and for retired models: Codex's picker leaves these out."""
     supported_in_api: Literal[True] = True
     """Always true."""
     priority: int
-    """The place in the catalogue; Codex lists smaller ones first."""
+    """The model's place in the catalogue; Codex lists smaller numbers first."""
     availability_nux: None = None
     """Always null: there is no notice to show."""
     upgrade: None = None
@@ -80,9 +80,9 @@ class CodexModel(msgspec.Struct, frozen=True, kw_only=True):
     base_instructions: str = INSTRUCTIONS
     """The instructions that Codex gives the model."""
     supports_reasoning_summaries: bool
-    """Whether the model thinks, so that a summary may be asked for."""
+    """True if the model thinks, so that a summary of its thoughts may be asked for."""
     supports_reasoning_summary_parameter: bool
-    """Whether the request may have the field `reasoning.summary`: true where the model thinks."""
+    """True if a request may have the field `reasoning.summary`, which holds for models that think."""
     default_reasoning_summary: Literal["none", "auto"]
     """`auto` for models that think, `none` for others."""
     support_verbosity: Literal[False] = False
@@ -90,15 +90,15 @@ class CodexModel(msgspec.Struct, frozen=True, kw_only=True):
     default_verbosity: None = None
     """Always null."""
     apply_patch_tool_type: Literal["freeform"] | None
-    """`freeform` for models with tools: patches come as text. Null for others."""
+    """`freeform` for models with tools: they send patches as text. Null for other models."""
     truncation_policy: CodexTruncation = CodexTruncation()
-    """How much of a tool's output the model is told."""
+    """The limit on how much of a tool's output Codex passes on to the model."""
     supports_parallel_tool_calls: bool
-    """Whether the model may call several tools at once."""
+    """True if the model may call several tools at once."""
     context_window: int
     """Tokens of input and output together."""
     max_context_window: int
-    """Tokens of input and output together, like `context_window`."""
+    """Tokens of input and output together, the same as `context_window`."""
     experimental_supported_tools: list[str] = []
     """Always empty."""
     input_modalities: list[Literal["text", "image"]]
@@ -119,8 +119,8 @@ def _efforts(model: Model) -> tuple[ReasoningEffort, ...]:
 
 
 def _default_effort(efforts: tuple[ReasoningEffort, ...]) -> ReasoningEffort | None:
-    """`none` if it is the first effort: such a model is told not to think unless asked. Otherwise the default effort, or
-    None if the model lacks it.
+    """`none` if that is the model's first effort: such a model is told not to think unless Codex asks for more.
+    Otherwise the default effort; None if the model does not have it.
     """
     return efforts[0] if efforts[:1] == ("none",) else DEFAULT_EFFORT if DEFAULT_EFFORT in efforts else None
 

@@ -29,33 +29,33 @@ CODE_AT = ("error", "code")
 
 
 class OpenAIError(msgspec.Struct, frozen=True, kw_only=True):
-    """What went wrong, and what to do about it."""
+    """A description of the error, and of what to do about it."""
 
     message: str
-    """What went wrong and what to do; for people."""
+    """A sentence for people that says what went wrong and what to do."""
     type: str
     """OpenAI's word for the kind of error."""
     param: str | None
-    """The field at fault, where one is known."""
+    """The name of the field at fault; null if no field is."""
     code: str
-    """The code of this service, one of `/docs/errors`."""
+    """The error's code in this service, one of the codes in `/docs/errors`."""
     request_id: str
-    """The request's id, as in `x-request-id`."""
+    """The request's id, the same as in `x-request-id`."""
     kind: Literal["invalid_request_error"] | msgspec.UnsetType = msgspec.UNSET
-    """Only with `insufficient_credit`: tells clients not to try again."""
+    """A mark that tells clients not to try again; only with `insufficient_credit`."""
     needed_usd: UsdText | msgspec.UnsetType = msgspec.UNSET
-    """What the request needs held; only with `insufficient_credit`."""
+    """The USD that must be available for the request; only with `insufficient_credit`."""
     available_usd: UsdText | msgspec.UnsetType = msgspec.UNSET
-    """What the account has available; only with `insufficient_credit`."""
+    """The USD that the account has available; only with `insufficient_credit`."""
     charged_usd: UsdText | msgspec.UnsetType = msgspec.UNSET
-    """What the failed request was charged; left out where that is nothing."""
+    """The USD charged for the failed request; left out if nothing was charged."""
 
 
 class OpenAIFailure(msgspec.Struct, frozen=True):
     """An error in OpenAI's form."""
 
     error: OpenAIError
-    """What went wrong."""
+    """A description of the error, and of what to do about it."""
 
 
 ERROR = OpenAIFailure
@@ -63,7 +63,7 @@ error_headers = retry_headers
 
 
 def error_json(error: ErrorBody, request_id: str) -> bytes:
-    """The body of an error, with this service's own `code`."""
+    """The body of an error. `code` is this service's own."""
     details = error.details or {}
     content = OpenAIError(
         message=error.message,

@@ -39,7 +39,7 @@ class FileLine(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     url: str
     """The endpoint that the line is for, the same in all lines of a file."""
     body: msgspec.Raw
-    """The body of the request, as that endpoint takes it, without `stream`."""
+    """The body of the request, in the form of that endpoint, without `stream`."""
 
 
 class FileObject(msgspec.Struct, frozen=True, kw_only=True):
@@ -49,18 +49,18 @@ class FileObject(msgspec.Struct, frozen=True, kw_only=True):
     """The file's id, for `input_file_id` of a batch."""
     object: Literal["file"] = "file"
     bytes: int
-    """Its size; 0 for a result file, which is written while it is read."""
+    """The bytes of the file; 0 for a result file, which is made while it is downloaded."""
     created_at: int
-    """When the file was sent, or its batch ended, in Unix seconds."""
+    """The time at which the file was sent, or at which its batch ended, in Unix seconds."""
     expires_at: int | None
-    """When the file is deleted, in Unix seconds."""
+    """The time at which the file is deleted, in Unix seconds."""
     filename: str
-    """The name that was sent; of a result file `{id}.jsonl`."""
+    """The file name that was sent; `{id}.jsonl` for a result file."""
     purpose: Literal["batch", "batch_output"]
     """`batch` for a file that was sent, `batch_output` for a result file."""
     status: Literal["processed"] = "processed"
     status_details: str | None = None
-    """How many lines were not understood; null where all were."""
+    """A sentence that says how many lines were not understood; null if all were."""
 
 
 class FileList(msgspec.Struct, frozen=True, kw_only=True):
@@ -74,11 +74,11 @@ class FileList(msgspec.Struct, frozen=True, kw_only=True):
     last_id: str | None
     """The id of the last file on the page, for `after`; null on an empty page."""
     has_more: bool
-    """Whether there are more files behind the last one."""
+    """True if there are more files behind this page."""
 
 
 class FileDeleted(msgspec.Struct, frozen=True, kw_only=True):
-    """A file was deleted."""
+    """The confirmation that a file was deleted."""
 
     id: str
     """The id of the deleted file."""
@@ -91,9 +91,9 @@ class FileFields(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The form's fields beside the file."""
 
     purpose: Literal["batch"]
-    """Only `batch`: files are for nothing else here."""
+    """Only `batch`: files have no other purpose here."""
     anchor: Literal["created_at"] | None = msgspec.field(default=None, name="expires_after[anchor]")
-    """Only `created_at`; it goes together with `expires_after[seconds]`."""
+    """Only `created_at`; it must be given together with `expires_after[seconds]`."""
     seconds: Annotated[int, msgspec.Meta(ge=LIFE_S_MIN, le=LIFE_S_MAX)] | None = msgspec.field(
         default=None, name="expires_after[seconds]"
     )

@@ -1,4 +1,6 @@
-"""Labels of OpenAI's API (`metadata`): which are allowed, and which are kept if a client sends others."""
+"""Labels of OpenAI's API (`metadata`): the ones that are allowed, and the ones that are kept if a client sends
+others.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,8 @@ million labels before their number is checked.
 """
 
 LabelsOrMore = Annotated[
-    Any, msgspec.Meta(description="Labels. What is more than OpenAI's API takes is left out and named.")
+    Any,
+    msgspec.Meta(description="Labels. Those beyond the limits of OpenAI's API are left out and named in `x-ignored`."),
 ]
 
 

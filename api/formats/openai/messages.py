@@ -41,41 +41,43 @@ class _Markable(_Strict, frozen=True, kw_only=True):
     """A part whose end may have a cache mark, in Anthropic's form or in OpenAI's."""
 
     cache_control: CacheControl | None = None
-    """Marks the end of this part for the vendor's cache, in Anthropic's form."""
+    """A cache mark in Anthropic's form: the vendor's cache keeps everything up to the end of this part."""
     prompt_cache_breakpoint: CacheBreakpoint | None = None
-    """Marks the end of this part for the vendor's cache, in OpenAI's form."""
+    """A cache mark in OpenAI's form: the vendor's cache keeps everything up to the end of this part."""
 
 
 class SeenImage(_Strict, frozen=True):
-    """The image itself, as a `data:` URL. Nothing is fetched."""
+    """An image as a `data:` URL. Nothing is fetched."""
 
     url: str
-    """`data:image/png;base64,…`; other addresses are refused. Formats and sizes are those of the model's vendor."""
+    """The image, `data:image/png;base64,…`; other addresses are refused. The formats and sizes that a model takes
+    depend on its vendor.
+    """
 
 
 class SaidPart(_Markable, frozen=True, tag="text", tag_field="type"):
     """A text part of a message, `{"type": "text", "text"}`."""
 
     text: str
-    """The text."""
+    """The text of the part."""
 
 
 class SeenImagePart(_Markable, frozen=True, tag="image_url", tag_field="type"):
     """An image part of a message, `{"type": "image_url", "image_url": {"url": "data:image/png;base64,…"}}`."""
 
     image_url: SeenImage
-    """The image; `detail` is left out and named in `x-ignored`."""
+    """The image. A field `detail` in it is left out and named in `x-ignored`."""
 
 
 class RefusalPart(_Markable, frozen=True, tag="refusal", tag_field="type"):
-    """A refusal in an earlier answer; the model is told it as the text that it said."""
+    """A refusal in an earlier answer. The model is told it as its own text."""
 
     refusal: str
     """The words of the refusal."""
 
 
 class ThinkingPart(msgspec.Struct, frozen=True, tag="thinking", tag_field="type"):
-    """A thought of an earlier answer in Mistral's form; it is left out and named."""
+    """A thought of an earlier answer in Mistral's form; it is left out and named in `x-ignored`."""
 
 
 class CalledFunction(_Strict, frozen=True):
@@ -94,7 +96,7 @@ class CalledFunction(_Strict, frozen=True):
 
 
 class MadeCall(_Strict, frozen=True):
-    """A call of an earlier answer, as it came."""
+    """A tool call of an earlier answer, unchanged."""
 
     id: CallId
     """The id of the call, which its `tool` message repeats: up to 16,384 visible ASCII characters."""
@@ -103,7 +105,7 @@ class MadeCall(_Strict, frozen=True):
     type: Literal["function", "builtin_function"] = "function"
     """`function`, or Kimi's `builtin_function`; both are handled alike."""
     index: int | None = None
-    """Accepted and ignored: it is left over from a stream."""
+    """Accepted and ignored: a place that chunks of a stream have."""
     extra_content: Any = None
     """Google's `{"google": {"thought_signature"}}`, which Gemini needs back; anything else is left out."""
 
@@ -113,12 +115,12 @@ class MadeCall(_Strict, frozen=True):
 
 
 class OnlyTextPart(_Markable, frozen=True):
-    """A text part where only text may stand."""
+    """A text part where no other kind of part is allowed."""
 
     TAG: ClassVar = "text"  # read by `fingerprints.py`
     type: Literal["text"]
     text: str
-    """The text."""
+    """The text of the part."""
 
 
 Text = str | Annotated[list[OnlyTextPart], AtLeastOne]
@@ -126,62 +128,62 @@ Text = str | Annotated[list[OnlyTextPart], AtLeastOne]
 
 class _Turn(_Strict, frozen=True, kw_only=True, tag_field="role"):
     cache_control: CacheControl | None = None
-    """Marks the end of this message for the vendor's cache, in Anthropic's form."""
+    """A cache mark in Anthropic's form: the vendor's cache keeps everything up to the end of this message."""
 
 
 class SystemMessage(_Turn, frozen=True, kw_only=True, tag="system"):
-    """Instructions of whoever built the application."""
+    """A message with instructions of the application's developer."""
 
     content: Text
     """The instructions, as a text or as text parts."""
 
 
 class DeveloperMessage(_Turn, frozen=True, kw_only=True, tag="developer"):
-    """Instructions of whoever built the application, by OpenAI's newer name for them."""
+    """A message with instructions of the application's developer, by OpenAI's newer name for the role."""
 
     content: Text
     """The instructions, as a text or as text parts."""
 
 
 class UserMessage(_Turn, frozen=True, kw_only=True, tag="user"):
-    """What the user says: text, and images for models that see."""
+    """A message of the user: text, and images for models that take them."""
 
     content: str | Annotated[list[SaidPart | SeenImagePart], AtLeastOne]
-    """A text, or a list of text and image parts."""
+    """The message as a text, or as a list of text and image parts."""
 
 
 class ToolMessage(_Turn, frozen=True, kw_only=True, tag="tool"):
     """The result of a tool call."""
 
     content: str | list[SaidPart | SeenImagePart] | None
-    """The result, as a text or as parts; null is an empty result."""
+    """The result, as a text or as parts; null for an empty result."""
     tool_call_id: CallId
-    """The `id` of the call that this answers; each call is answered exactly once."""
+    """The `id` of the call that has this result; each call has exactly one."""
 
 
 class AssistantMessage(_Turn, frozen=True, kw_only=True, tag="assistant"):
-    """An earlier answer, with everything that clients send back of it."""
+    """An earlier answer of the model, with everything that clients send back of it."""
 
     content: str | list[SaidPart | RefusalPart | ThinkingPart] | None = None
-    """The text of the answer; null where the model only called tools."""
+    """The text of the answer; null if the model only called tools."""
     tool_calls: list[MadeCall] | None = None
-    """The calls of the answer; a `tool` message for each follows."""
+    """The tool calls of the answer; a `tool` message for each follows."""
     refusal: str | None = None
-    """The words of a refusal; taken as the text where there is no other."""
+    """The words of a refusal; they are the text of the answer if there is no other."""
     annotations: list[Any] | None = None
     """Left out and named in `x-ignored`: no model is told the sources of an answer."""
     audio: None = None
-    """May only be null: no sound is sent back."""
+    """Only null: no sound is sent back."""
     function_call: None = None
-    """May only be null: use `tool_calls`."""
+    """Only null: use `tool_calls`."""
     parsed: Any = None
     """Accepted and ignored: the official client adds it to answers that it has parsed."""
     reasoning_content: Any = None
-    """The text of the thoughts, as they came; models that want them back are told them."""
+    """The text of the thoughts, unchanged; models that want it back are told it."""
     reasoning: Any = None
-    """The thoughts in OpenRouter's field; `reasoning_content` wins where both are given."""
+    """The text of the thoughts in OpenRouter's field; `reasoning_content` wins if both are given."""
     reasoning_details: Any = None
-    """The signed thoughts, unchanged as they came; entries that nobody here wrote are left out and named."""
+    """The signed thoughts, unchanged. Entries that this service cannot read are left out and named in `x-ignored`."""
 
     def __post_init__(self) -> None:
         """Raises `ValueError`, which msgspec reports as an error of the body."""

@@ -21,7 +21,7 @@ class OpenAIModel(msgspec.Struct, frozen=True, kw_only=True):
     owned_by: str
     """The company that made the model."""
     shutdown_date: date | None
-    """The last day on which the vendor serves it; null where none is announced."""
+    """The last day on which the vendor serves the model; null if no end is announced."""
 
 
 class OpenAIModels(msgspec.Struct, frozen=True, kw_only=True):

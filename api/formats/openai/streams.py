@@ -17,11 +17,13 @@ from shared.thoughts import ThoughtPiece
 
 DONE = b"data: [DONE]\n\n"
 PLACE = "\0the text"
-"""A character that occurs in no request id and in no model's name."""
+"""A placeholder for the text. It occurs in no request id and in no model's name, because it begins with NUL."""
 
 
 class CompletionChunks:
-    """The first chunk has the role; the last one has the finish reason, and if wanted the usage follows it."""
+    """Writes chunks: the first one has the role, the last one the finish reason. The usage follows the last one if it
+    was asked for.
+    """
 
     content_type = "text/event-stream"
     keepalive: bytes | None = b": keep-alive\n\n"
@@ -40,15 +42,15 @@ class CompletionChunks:
         self._calls = CallsInOrder()
         self._opened = False
         self._before_text, self._after_text = self._around_text()
-        """All chunks of text differ only in the text."""
+        """The JSON of a chunk of text before and after the text: all such chunks differ only in their text."""
 
     def served_by(self, model: str) -> None:
-        """The model that every chunk names."""
+        """Set the model that every chunk names."""
         self._head["model"] = model
         self._before_text, self._after_text = self._around_text()
 
     def opening(self) -> None:
-        """Nothing: the status waits for the first event."""
+        """Send nothing yet: the status waits for the first event."""
 
     def render(self, sequence: int, event: AnswerEvent) -> bytes:  # noqa: ARG002 - chunks have no numbers
         """The chunks of one event."""
@@ -109,13 +111,13 @@ def _opening(event: AnswerEvent) -> dict[str, Any]:
 
 
 def _thought(piece: ThoughtPiece) -> dict[str, Any]:
-    """The text of the thought, and the entry that is sent back."""
+    """The chunk's fields for a thought: its text, and the entry that clients send back."""
     shown = {"reasoning_content": piece.text} if piece.text else {}
     return {**shown, "reasoning_details": [detail_of(piece)]}
 
 
 def _piece(piece: CallPiece) -> dict[str, Any]:
-    """The first piece of a call has its id and name."""
+    """The chunk's field for a piece of a call. The first piece of a call has its id and name."""
     if piece.id is None and piece.name is None:
         return {"index": piece.index, "function": {"arguments": piece.arguments}}
     function = {"name": piece.name, "arguments": piece.arguments}

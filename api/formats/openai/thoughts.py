@@ -1,7 +1,7 @@
 """Thoughts in the fields that services and clients of OpenAI's chat completions use for them.
 
-`reasoning_content` is DeepSeek's field for the text, which most clients show. `reasoning_details` is OpenRouter's for what
-is sent back unchanged; its clients and agents do that. Google's `extra_content` does the same for a call
+`reasoning_content` is DeepSeek's field for the text, which most clients show. `reasoning_details` is OpenRouter's field
+for signed thoughts, which its clients and agents send back unchanged. Google's `extra_content` does the same for a call
 (openrouter.ai/docs, ai.google.dev/gemini-api/docs/openai, api-docs.deepseek.com/guides/thinking_mode; read 2026-11).
 """
 
@@ -16,40 +16,42 @@ from shared.thoughts import Thought, ThoughtPiece
 
 TEXT, SUMMARY, ENCRYPTED = "reasoning.text", "reasoning.summary", "reasoning.encrypted"
 DETAILS_MAX, PLACE_MAX = 10_000, 2**31 - 1
-"""Most entries of one message that are read, and the last place in it; a place beyond the end counts as the end."""
+"""The most entries of one message that are read, and the last place in a message; a place beyond the end counts as the
+end.
+"""
 
 
 class ReasoningDetail(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A thought, or a piece of the one with this `index`. It has a text, or `data` if there is no text to show."""
+    """A thought, or a piece of the thought with this `index`. It has a text, or `data` if there is no text to show."""
 
     type: Literal["reasoning.text", "reasoning.encrypted"]
-    """`reasoning.text` has text to show, `reasoning.encrypted` has only `data`."""
+    """`reasoning.text` for a thought with a text, `reasoning.encrypted` for one with `data` only."""
     index: int | msgspec.UnsetType = msgspec.UNSET
-    """The thought that this belongs to, counted from 0 within the answer."""
+    """The number of the thought, counted from 0 within the answer."""
     text: str | msgspec.UnsetType = msgspec.UNSET
-    """What the vendor shows of the thought."""
+    """The text that the vendor shows of the thought."""
     signature: str | msgspec.UnsetType = msgspec.UNSET
-    """What the vendor needs to recognise the thought; send it back unchanged."""
+    """The signature by which the vendor recognises the thought; send it back unchanged."""
     data: str | msgspec.UnsetType = msgspec.UNSET
-    """The thought as its vendor encrypted it; send it back unchanged."""
+    """The thought, encrypted by its vendor; send it back unchanged."""
     after_text: int = 0
-    """Characters of the answer's text before this thought."""
+    """The characters of the answer's text that come before this thought."""
     after_calls: int = 0
-    """Calls of the answer before this thought."""
+    """The number of the answer's calls that come before this thought."""
 
 
 class GoogleExtra(msgspec.Struct, frozen=True):
-    """What Gemini wants back with a call."""
+    """Data that Gemini wants back with a call."""
 
     thought_signature: str
     """Gemini's signature of the thought before the call; send it back unchanged."""
 
 
 class ExtraContent(msgspec.Struct, frozen=True):
-    """What a caller sends back with a call, unchanged."""
+    """Data that callers send back with a call, unchanged."""
 
     google: GoogleExtra
-    """What Gemini wants back."""
+    """The data that Gemini wants back."""
 
 
 class _SentBack(msgspec.Struct):
@@ -88,8 +90,8 @@ def signature_in(extra: object) -> str | None:
 
 
 def thoughts_in(details: Sequence[Any] | None, text: str | None) -> tuple[Thought, ...]:
-    """The thoughts in an assistant's message: its details, of which clients may have kept every piece,
-    otherwise its text.
+    """The thoughts in an assistant's message. They are taken from its details, of which clients may have kept every
+    piece, or else from its text.
     """
     pieces: dict[int, list[_SentBack]] = {}
     for place, entry in enumerate((details or ())[:DETAILS_MAX]):

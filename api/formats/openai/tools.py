@@ -26,13 +26,15 @@ class FunctionDefinition(_Strict, frozen=True):
     """A function that the model may call."""
 
     name: str
-    """1 to 128 letters, digits and any of `_.:/-`; unique among the tools."""
+    """The function's name: 1 to 128 letters, digits and any of `_.:/-`, unique among the tools."""
     description: str | None = None
-    """What the function does; the model reads it."""
+    """A text that says what the function does; the model reads it."""
     parameters: dict[str, Any] | None = None
-    """A JSON Schema of the arguments; left out, the function has none."""
+    """A JSON Schema of the arguments. Without one, the function has no arguments."""
     strict: bool | None = None
-    """True: the arguments follow the schema for sure; done by OpenAI's models, left out by others."""
+    """True makes the arguments follow the schema for sure, with OpenAI's models; other models leave the field out.
+    False by default.
+    """
     cache_control: CacheControl | None = None
     """A cache mark, with the same effect as one beside the function."""
 
@@ -42,29 +44,29 @@ class FunctionDefinition(_Strict, frozen=True):
 
 
 class OfferedTool(_Strict, frozen=True):
-    """A tool on offer, `{"type": "function", "function": {…}}`. Tools that a vendor runs itself (`web_search`, Kimi's
-    `builtin_function`) are left out and named.
+    """A tool that the model may call, `{"type": "function", "function": {…}}`. Tools that a vendor runs itself
+    (`web_search`, Kimi's `builtin_function`) are left out and named in `x-ignored`.
     """
 
     type: str | None = None
-    """`function` for your own tools; other types are tools that a vendor runs (left out) or that are no functions
-    (refused).
+    """`function` for your own tools. Types that a vendor runs are left out; types that you would run and that are no
+    functions are refused.
     """
     function: FunctionDefinition | None = None
     """The function; required for your own tools."""
     cache_control: CacheControl | None = None
-    """Marks everything up to this tool for the vendor's cache, in Anthropic's form."""
+    """A cache mark in Anthropic's form: the vendor's cache keeps everything up to this tool."""
 
 
 class ChosenFunction(_Strict, frozen=True):
-    """A function of `tools`, by its name."""
+    """The name of a function in `tools`."""
 
     name: ToolName
     """The name of a function in `tools`."""
 
 
 class NamedChoice(_Strict, frozen=True, tag="function", tag_field="type"):
-    """The model must call this function."""
+    """The model must call the function `function.name`."""
 
     function: ChosenFunction
     """The function that must be called."""
@@ -80,35 +82,35 @@ class AllowedTool(_Strict, frozen=True):
 
 
 class AllowedTools(_Strict, frozen=True):
-    """Only these of `tools` may be called; with `required`, one of them must."""
+    """The tools that may be called, and whether one of them must be."""
 
     mode: Literal["auto", "required"]
-    """`auto`: the model may call one of them; `required`: it must."""
+    """`auto` allows the model to call one of the tools, `required` makes it do so."""
     tools: Annotated[list[AllowedTool], msgspec.Meta(min_length=1, max_length=TOOLS_CEILING)]
-    """The tools that may be called; the model is told of no others."""
+    """The tools that may be called. The model is told of no others."""
 
 
 class AllowedChoice(_Strict, frozen=True, tag="allowed_tools", tag_field="type"):
-    """The tools that may be called, `{"type": "allowed_tools", "allowed_tools": {"mode", "tools"}}`."""
+    """A choice of some tools, `{"type": "allowed_tools", "allowed_tools": {"mode", "tools"}}`."""
 
     allowed_tools: AllowedTools
-    """The tools that may be called, and whether one must be."""
+    """The tools that may be called, and whether one of them must be."""
 
 
 Choice = Literal["none", "auto", "required"] | NamedChoice | AllowedChoice
 
 
 class AnyText(_Strict, frozen=True, tag="text", tag_field="type"):
-    """The answer is text; this is the default."""
+    """A form of the answer: text, which is the default."""
 
 
 class JsonObject(_Strict, frozen=True, tag="json_object", tag_field="type"):
-    """The answer is any JSON object, or one that follows a schema given here as other services do."""
+    """A form of the answer: any JSON object, or one that follows a schema given here, as in other services."""
 
     value: dict[str, Any] | None = None
-    """A JSON Schema that the answer follows, as some other services name it."""
+    """A JSON Schema that the answer follows, under the name that some other services give it."""
     schema: dict[str, Any] | None = None
-    """A JSON Schema that the answer follows; `value` wins where both are given."""
+    """A JSON Schema that the answer follows; `value` wins if both are given."""
 
     def __post_init__(self) -> None:
         """Raises `ValueError`, which msgspec reports as an error of the body."""
@@ -116,16 +118,18 @@ class JsonObject(_Strict, frozen=True, tag="json_object", tag_field="type"):
 
 
 class JsonSchema(_Strict, frozen=True):
-    """The JSON Schema that the answer follows."""
+    """A JSON Schema that the answer follows, with a name."""
 
     name: ToolName
     """A name for the schema: 1 to 128 letters, digits and any of `_.:/-`."""
     schema: dict[str, Any]
-    """The JSON Schema; what it may contain depends on the model's vendor."""
+    """The JSON Schema; the keywords that it may contain depend on the model's vendor."""
     description: str | None = None
-    """What the answer is for; the model reads it."""
+    """A text that says what the answer is for; the model reads it."""
     strict: bool | None = None
-    """True: the answer follows the schema for sure; passed on to vendors that know it."""
+    """True makes the answer follow the schema for sure; it is passed on to vendors that have the option. False by
+    default.
+    """
 
     def __post_init__(self) -> None:
         """Raises `ValueError`, which msgspec reports as an error of the body."""
@@ -133,7 +137,9 @@ class JsonSchema(_Strict, frozen=True):
 
 
 class JsonOfSchema(_Strict, frozen=True, tag="json_schema", tag_field="type"):
-    """The answer is JSON that follows a schema, `{"type": "json_schema", "json_schema": {"name", "schema", "strict"}}`."""
+    """A form of the answer: JSON that follows a schema, `{"type": "json_schema", "json_schema": {"name", "schema",
+    "strict"}}`.
+    """
 
     json_schema: JsonSchema
     """The schema with its name."""
@@ -188,14 +194,16 @@ def _mark_of(tool: OfferedTool) -> CacheControl | None:
 
 
 def _function(place: int, tool: OfferedTool) -> Tool | None:
-    """The tool; None for one that the vendor runs. Raises `InvalidRequest` for one that the caller runs in another form."""
+    """The tool; None for a tool that the vendor runs. Raises `InvalidRequest` for a tool that the caller runs and that
+    is no function.
+    """
     if tool.type in CALLERS_OWN:
         raise InvalidRequest(
             f"`tools[{place}].type` is {tool.type!r}: only tools of type `function` can be called here.", param="tools"
         )
     function = tool.function
     if tool.type not in {None, "function"} or (tool.type is None and function is None):
-        return None  # a tool without a type is known by its fields, as Gemini's `google_search`
+        return None  # a tool without a type is known by its fields, such as Gemini's `google_search`
     if function is None:
         raise InvalidRequest(f"`tools[{place}].function` is missing.", param="tools")
     if not re.match(TOOL_NAME, function.name):

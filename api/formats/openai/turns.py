@@ -125,7 +125,7 @@ def _part(part: SaidPart | SeenImagePart) -> Part:
 
 
 def _said(message: AssistantMessage) -> str | list[Part]:
-    """The text of the answer; a refusal counts as text."""
+    """The text of the answer. A refusal counts as text."""
     content = message.content
     if content is None or isinstance(content, str):
         return content or message.refusal or ""

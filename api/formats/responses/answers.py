@@ -33,7 +33,7 @@ from shared.money import Usage
 from shared.thoughts import Thought, in_order
 
 INCOMPLETE: Mapping[str, IncompleteReason] = {"length": "max_output_tokens", "content_filter": "content_filter"}
-"""By finish reason, why an answer is incomplete."""
+"""The reason for which a response is incomplete, by finish reason."""
 _REPEATED = tuple(name for name in Repeated.__struct_fields__ if name not in {"kinds", "encrypted"})
 
 
@@ -120,7 +120,7 @@ def message_item(text: str, place: int, request_id: str, status: CallStatus) -> 
 
 
 def usage_of(usage: Usage) -> ResponseUsage:
-    """The billed tokens. Tokens of caches are part of the input's, reasoning of the output's."""
+    """The billed tokens. Tokens of caches are part of the input tokens, reasoning of the output tokens."""
     return ResponseUsage(
         input_tokens=usage.input,
         input_tokens_details=InputDetails(usage.cached, usage.written),

@@ -1,4 +1,4 @@
-"""The body of `POST /v1/responses`: which of its fields can be honoured.
+"""The body of `POST /v1/responses`, and the rules for fields that cannot be honoured.
 
 Facts as of openai-python 3.54 and recorded clients, read 2026-11. Null always means "not given".
 """
@@ -38,24 +38,26 @@ REFUSED = {
 
 
 class TextForm(Strict, frozen=True, tag="text", tag_field="type"):
-    """The answer is text; this is the default."""
+    """A form of the answer: text, which is the default."""
 
 
 class ObjectForm(Strict, frozen=True, tag="json_object", tag_field="type"):
-    """The answer is any JSON object."""
+    """A form of the answer: any JSON object."""
 
 
 class SchemaForm(Strict, frozen=True, tag="json_schema", tag_field="type", kw_only=True):
-    """The answer is JSON that follows a schema."""
+    """A form of the answer: JSON that follows a schema."""
 
     name: ToolName
     """A name for the schema: 1 to 128 letters, digits and any of `_.:/-`."""
     schema: dict[str, Any]
-    """The JSON Schema; what it may contain depends on the model's vendor."""
+    """The JSON Schema; the keywords that it may contain depend on the model's vendor."""
     description: str | None = None
-    """What the answer is for; the model reads it."""
+    """A text that says what the answer is for; the model reads it."""
     strict: bool | None = None
-    """True: the answer follows the schema for sure; passed on to vendors that know it."""
+    """True makes the answer follow the schema for sure; it is passed on to vendors that have the option. False by
+    default.
+    """
 
     def __post_init__(self) -> None:
         """Raises `ValueError`, which msgspec reports as an error of the body."""
@@ -63,23 +65,25 @@ class SchemaForm(Strict, frozen=True, tag="json_schema", tag_field="type", kw_on
 
 
 class TextConfig(Strict, frozen=True, kw_only=True):
-    """The form of the answer, and how long it should be."""
+    """The form and the length of the answer."""
 
     format: TextForm | ObjectForm | SchemaForm | None = None
-    """Text (the default), a JSON object, or JSON that follows a schema."""
+    """The form of the answer: text (the default), a JSON object, or JSON that follows a schema."""
     verbosity: str | None = None
-    """Only `medium`, which changes nothing; another value is left out and named in `x-ignored`."""
+    """Only `medium`, which changes nothing; any other value is left out and named in `x-ignored`."""
 
 
 class ReasoningConfig(Strict, frozen=True, kw_only=True):
-    """How hard the model thinks, and whether it shows what it thinks."""
+    """The reasoning effort of the model, and whether its thoughts are shown."""
 
     effort: str | None = None
-    """One of the model's `reasoning_efforts` in `GET /api/models`; another known level becomes the nearest one."""
+    """One of the model's `reasoning_efforts` in `GET /api/models`; another known effort becomes the nearest one that
+    the model has.
+    """
     summary: str | None = None
-    """Any value shows the thoughts, as the model's vendor gives them."""
+    """Any value shows the thoughts, in the form that the model's vendor gives them. Left out, they are not shown."""
     generate_summary: str | None = None
-    """The older name of `summary`, which wins where both are given."""
+    """The older name of `summary`, which wins if both are given."""
 
 
 class ResponseStreamOptions(Strict, frozen=True, kw_only=True):
@@ -97,67 +101,82 @@ class ResponseRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, k
     model: str
     """A name or an alias of `GET /v1/models`."""
     input: str | Annotated[list[AnyItem], msgspec.Meta(max_length=MESSAGES_CEILING)] | None = None
-    """A text, or items: messages, calls and their outputs. It may be left out with `previous_response_id`."""
+    """A text, or a list of items: messages, calls and their outputs. It may be left out with `previous_response_id`."""
     instructions: str | None = None
-    """Instructions for this response alone; a response that goes on from it does not have them."""
+    """Instructions for this response alone. They do not hold for a response that continues it."""
     stream: bool | None = None
-    """True: the response comes as server-sent events. False by default."""
+    """True sends the response as server-sent events. False by default."""
     stream_options: ResponseStreamOptions | None = None
     """Options of the stream."""
     max_output_tokens: Tokens | None = None
-    """Most output tokens, reasoning included; left out, 4,096 (16,384 for reasoning models). It is lowered to the model's
-    maximum and to what the account affords; `x-output-limit` says what holds.
+    """The most output tokens of the response, reasoning included; by default 4,096 (16,384 for reasoning models). The
+    limit is lowered to the model's maximum and to what the account can afford; `x-output-limit` says which limit
+    applies.
     """
     temperature: Temperature | None = None
-    """Passed on to the vendor; a model that takes none refuses any but 1, its default."""
+    """The sampling temperature, passed on to the vendor. A model that takes none refuses any value but 1, its
+    default.
+    """
     top_p: Probability | None = None
-    """Passed on to the vendor; a model that takes none refuses any but 1, its default."""
+    """The sampling bound `top_p`, passed on to the vendor. A model that takes none refuses any value but 1, its
+    default.
+    """
     text: TextConfig | None = None
-    """The form of the answer."""
+    """The form and the length of the answer."""
     reasoning: ReasoningConfig | None = None
-    """How hard the model thinks, and whether it shows what it thinks."""
+    """The reasoning effort of the model, and whether its thoughts are shown."""
     tools: Annotated[list[OfferedResponseTool], msgspec.Meta(max_length=TOOLS_CEILING)] | None = None
-    """Tools that the model may call; those that a vendor would run itself are left out."""
+    """The tools that the model may call. Tools that a vendor would run itself are left out."""
     tool_choice: ResponseChoice | None = None
-    """Whether the model may (`auto`, the default), must not (`none`) or must (`required`) call a tool, or which one."""
+    """A choice of tools: the model may (`auto`, the default), must not (`none`) or must (`required`) call one, or must
+    call a certain one.
+    """
     parallel_tool_calls: bool | None = None
-    """False: at most one call in an answer. True by default."""
+    """False allows one call in an answer at most. True by default."""
     store: bool | None = None
-    """False: answer and input are not kept. True by default: they are kept for 24 hours."""
+    """True keeps the answer and the input for 24 hours. True by default."""
     background: bool | None = None
-    """True: answers at once, and runs on when the caller leaves; needs `store`."""
+    """True answers at once, and the response runs on when the caller leaves; it needs `store`. False by default."""
     previous_response_id: str | None = None
-    """The id of a stored response whose conversation goes on."""
+    """The id of a stored response that this one continues."""
     metadata: LabelsOrMore | None = None
-    """Up to 16 labels (names of 64, values of 512 characters at most), which the response repeats."""
+    """Up to 16 labels (names of up to 64, values of up to 512 characters), which the response repeats."""
     user: str | None = None
-    """Your own name for your user; OpenAI's models are told it, for others it is left out."""
+    """Your own name for your user. OpenAI's models are told it; for others it is left out."""
     safety_identifier: str | None = None
-    """The newer name of `user`, which wins where both are given."""
+    """The newer name of `user`; it wins if both are given."""
     prompt_cache_key: str | None = None
-    """Requests with the same key begin alike; OpenAI's models are told a digest of it, for others it is left out."""
+    """A key that requests with the same beginning share. OpenAI's models are told a digest of it; for others it is left
+    out.
+    """
     prompt_cache_options: PromptCacheOptions | None = None
-    """OpenAI's cache options; models without them leave them out."""
+    """OpenAI's cache options; they are left out for models that do not have them."""
     prompt_cache_retention: str | None = None
-    """`in_memory` or `24h`, for OpenAI's models that take it; others leave it out."""
+    """`in_memory` or `24h`, for OpenAI's models that take it; for others it is left out."""
     models: list[str] | None = None
-    """Other models to fall back on, in order, where `model` cannot be had; `x-model-served` says which one answered."""
+    """Fallback models, in order, for the case that `model` cannot be had; `x-model-served` names the model that
+    answered.
+    """
     # see WISHES
     include: Annotated[list[str], msgspec.Meta(max_length=INCLUDED_MAX)] | None = None
-    """Only `reasoning.encrypted_content`, which signs the thoughts, so that they may be sent back; others are left out."""
+    """Additional output. Only `reasoning.encrypted_content`, which adds the signatures with which thoughts may be sent
+    back; other values are left out.
+    """
     service_tier: str | None = None
-    """`flex`: slower, at the model's flex price, where it has one (else a 400). `auto` and `default` change nothing;
-    another value is left out.
+    """The service tier. `flex` is slower, at the model's flex price; a model without one answers with a 400. `auto` and
+    `default` change nothing; any other value is left out.
     """
     top_logprobs: int | None = None
-    """Never given; any but 0 is left out and named in `x-ignored`."""
+    """0, which changes nothing. Any other value is left out and named in `x-ignored`: log probabilities are never
+    given.
+    """
     truncation: str | None = None
-    """Only `disabled`, which changes nothing; another value is left out and named in `x-ignored`."""
+    """Only `disabled`, which changes nothing; any other value is left out and named in `x-ignored`."""
     # see REFUSED
     conversation: Any = None
-    """Refused: continue with `previous_response_id`, or send all items."""
+    """Refused unless null: continue with `previous_response_id`, or send all items."""
     prompt: Any = None
-    """Refused: no templates are kept here."""
+    """Refused unless null: no prompt templates are kept here."""
 
     def __post_init__(self) -> None:
         """Raises `ValueError`, which msgspec reports as an error of the body."""
@@ -221,7 +240,7 @@ class ResponseRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, k
         )
 
     def sampling(self, wishes: Wishes) -> Sampling:
-        """The options that the vendor is sent."""
+        """The options that are sent to the vendor."""
         return Sampling(
             temperature=self.temperature,
             top_p=self.top_p,

@@ -17,11 +17,11 @@ CallStatus = Literal["in_progress", "completed", "incomplete"]
 
 class _Call(msgspec.Struct, frozen=True, kw_only=True, tag_field="type"):
     id: str
-    """The item's id."""
+    """The id of the item."""
     status: CallStatus
-    """How far the item has come."""
+    """The state of the item: `in_progress`, `completed` or `incomplete`."""
     call_id: str
-    """The id of the call; its output repeats it."""
+    """The id of the call, which its output repeats."""
 
 
 class OutputFunctionCall(_Call, frozen=True, kw_only=True, tag="function_call"):
@@ -32,7 +32,7 @@ class OutputFunctionCall(_Call, frozen=True, kw_only=True, tag="function_call"):
     arguments: str
     """The arguments, as the JSON text that the model wrote; it may be invalid."""
     namespace: str | msgspec.UnsetType = msgspec.UNSET
-    """The namespace in which the function was offered; left out where there is none."""
+    """The namespace in which the function was offered; left out if it was offered without one."""
 
 
 class OutputCustomCall(_Call, frozen=True, kw_only=True, tag="custom_tool_call"):
@@ -43,28 +43,28 @@ class OutputCustomCall(_Call, frozen=True, kw_only=True, tag="custom_tool_call")
     input: str
     """The text that the model wrote for the tool."""
     namespace: str | msgspec.UnsetType = msgspec.UNSET
-    """The namespace in which the tool was offered; left out where there is none."""
+    """The namespace in which the tool was offered; left out if it was offered without one."""
 
 
 class OutputLocalShell(_Call, frozen=True, kw_only=True, tag="local_shell_call"):
-    """A command that the model wants to be run."""
+    """A command that the model wants the caller to run."""
 
     action: LocalShellAction
-    """The command, which the caller runs."""
+    """The command and its arguments."""
 
 
 class OutputShell(_Call, frozen=True, kw_only=True, tag="shell_call"):
-    """Lines for a shell that the model wants to be run."""
+    """Lines for a shell that the model wants the caller to run."""
 
     action: ShellAction
-    """The lines, which the caller runs."""
+    """The lines for the shell."""
 
 
 class OutputPatch(_Call, frozen=True, kw_only=True, tag="apply_patch_call"):
-    """A change to a file that the model wants."""
+    """A change to a file that the model wants the caller to make."""
 
     operation: PatchOperation
-    """The change, which the caller makes."""
+    """The change to the file."""
 
 
 OutputCall = OutputFunctionCall | OutputCustomCall | OutputLocalShell | OutputShell | OutputPatch
@@ -105,7 +105,7 @@ def call_item(call: ToolCall, place: int, request_id: str, kinds: Mapping[str, K
 
 
 def _text_of(arguments: str) -> str:
-    """The only argument; everything that the model wrote if that is not such an object."""
+    """The call's only argument, or everything that the model wrote if it is not an object with one argument."""
     try:
         text = _arguments.decode(arguments).get(INPUT)
     except (msgspec.DecodeError, RecursionError):

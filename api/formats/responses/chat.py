@@ -69,7 +69,7 @@ class ResponseForm:
         return json_bytes(msgspec.structs.replace(self._repeated, store=False))
 
     def failed(self, failed: Failed, request_id: str, model: str) -> bytes:
-        """A response that did not succeed, for callers that look it up."""
+        """The answer about a response that did not succeed, for callers that look it up."""
         body = failed.as_error().body()
         is_cancelled = body.code == Cancelled.code
         outcome = Outcome(
@@ -80,7 +80,7 @@ class ResponseForm:
         return rendered(self._repeated, request_id, model, outcome)
 
     def queued(self, request_id: str, model: str) -> bytes:
-        """A response whose end nobody waits for now."""
+        """The answer about a response that has not ended, for a caller that does not wait for its end."""
         return rendered(self._repeated, request_id, model, Outcome(status="queued"))
 
 
@@ -126,7 +126,7 @@ def _whole(
     earlier: Sequence[Earlier],
     others: Mapping[str, Earlier],
 ) -> Asked:
-    """The request with the earlier responses that it continues."""
+    """The complete request, together with the earlier responses that it continues."""
     history = list(chain.from_iterable(map(said_in, earlier)))
     return _saying(_asked(request, unknown, offer, history, resolved(request.items, others)))
 
@@ -191,7 +191,7 @@ def _messages(
 
 
 def _has_all_thoughts(messages: Sequence[Message], said: Sequence[AnyItem]) -> bool:
-    """Whether no thought stands alone; an answer that was cut off before its text is left out."""
+    """Whether no thought stands alone. An answer that was cut off before its text is left out."""
     return sum(len(message.thoughts) for message in messages) == sum(isinstance(one, ReasoningItem) for one in said)
 
 

@@ -37,12 +37,12 @@ OUR_FAULT = 500
 
 
 class ResponseFailure(msgspec.Struct, frozen=True):
-    """Why a response failed after it had begun."""
+    """The reason for which a response failed after it had begun."""
 
     code: FailureCode
-    """A code that clients of the Responses API know."""
+    """The error's code, one of those that clients of the Responses API know."""
     message: str
-    """What went wrong and what to do."""
+    """A sentence for people that says what went wrong and what to do."""
 
 
 def failure_of(error: ErrorBody) -> ResponseFailure:

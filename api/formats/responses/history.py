@@ -73,7 +73,7 @@ def _referred(item: str, others: Mapping[str, Earlier], known: dict[tuple[str, b
 
 
 def _output_items(earlier: Earlier) -> list[AnyItem]:
-    """The answer as clients send it back."""
+    """The output items of the answer, in the form in which clients send them back."""
     done = earlier.done
     if done is None or not (done.text or done.calls):
         return []

@@ -12,7 +12,7 @@ _ITEM = re.compile(r"([a-z]{2,4})_([0-9a-z]{26})_([0-9]{1,6})")
 
 
 class ItemPlace(NamedTuple):
-    """The place of an item: at `place` of the output or of the input of a request."""
+    """The place of an item: its number `place` in the output or in the input of a request."""
 
     request_id: str
     place: int

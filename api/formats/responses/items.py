@@ -1,4 +1,5 @@
-"""The items of the Responses API, strictly typed: what clients send, and send back of earlier answers.
+"""The items of the Responses API, strictly typed: those that clients send, and those of earlier answers that they send
+back.
 
 Facts as of openai-python 3.54 (`types/responses`) and recorded clients, read 2026-11.
 """
@@ -39,18 +40,18 @@ from shared.json_bounds import refuse_depth
 
 
 class MessageItem(Item, frozen=True, kw_only=True, tag="message"):
-    """A message; an item without a `type` is one."""
+    """A message. An item without a `type` is a message, too."""
 
     role: Literal["user", "assistant", "system", "developer"]
-    """Who says it."""
+    """The author of the message: `user`, `assistant` (the model), or `system` and `developer` for instructions."""
     content: Content
-    """A text, or a list of text and image parts."""
+    """The message as a text, or as a list of text and image parts."""
     phase: str | None = None
     """Accepted and ignored."""
 
 
 class FunctionCallItem(Item, frozen=True, kw_only=True, tag="function_call"):
-    """A call of a function, as an earlier answer had it."""
+    """A call of a function, from an earlier answer."""
 
     call_id: CallId
     """The id of the call, which its output repeats: up to 16,384 visible ASCII characters."""
@@ -59,7 +60,7 @@ class FunctionCallItem(Item, frozen=True, kw_only=True, tag="function_call"):
     arguments: str
     """The arguments, as the JSON text that the model wrote."""
     namespace: str | None = None
-    """The namespace in which the function was offered, where it was."""
+    """The namespace in which the function was offered; left out if it was offered without one."""
     caller: Any = None
     """Accepted and ignored."""
     parsed_arguments: Any = None
@@ -74,7 +75,7 @@ class FunctionOutputItem(Item, frozen=True, kw_only=True, tag="function_call_out
     """The result of a call of a function."""
 
     call_id: CallId
-    """The `call_id` of the call that this answers."""
+    """The `call_id` of the call that has this result."""
     output: Content
     """The result, as a text or as text and image parts."""
     name: str | None = None
@@ -99,7 +100,7 @@ class CustomCallItem(Item, frozen=True, kw_only=True, tag="custom_tool_call"):
     input: str
     """The text that the model wrote for the tool."""
     namespace: str | None = None
-    """The namespace in which the tool was offered, where it was."""
+    """The namespace in which the tool was offered; left out if it was offered without one."""
     caller: Any = None
     """Accepted and ignored."""
 
@@ -112,7 +113,7 @@ class CustomOutputItem(Item, frozen=True, kw_only=True, tag="custom_tool_call_ou
     """The result of a call of a custom tool."""
 
     call_id: CallId
-    """The `call_id` of the call that this answers."""
+    """The `call_id` of the call that has this result."""
     output: Content
     """The result, as a text or as text and image parts."""
     name: str | None = None
@@ -126,14 +127,14 @@ class CustomOutputItem(Item, frozen=True, kw_only=True, tag="custom_tool_call_ou
 
 
 class ReasoningItem(Item, frozen=True, kw_only=True, tag="reasoning"):
-    """A thought of an earlier answer. A thought of another model is left out and named."""
+    """A thought of an earlier answer. A thought of another model is left out and named in `x-ignored`."""
 
     summary: Any = None
-    """The summary of the thought, as it came."""
+    """The summary of the thought, unchanged."""
     content: Any = None
-    """The text of the thought, as it came."""
+    """The text of the thought, unchanged."""
     encrypted_content: Any = None
-    """What the vendor needs to recognise the thought, as it came."""
+    """The signature by which the vendor recognises the thought, unchanged."""
 
     def __post_init__(self) -> None:
         """Raises `ValueError`, which msgspec reports as an error of the body."""
@@ -141,7 +142,7 @@ class ReasoningItem(Item, frozen=True, kw_only=True, tag="reasoning"):
 
 
 class ItemReference(Strict, frozen=True, kw_only=True, tag="item_reference", tag_field="type"):
-    """An item of an earlier response that is stored here, by its id."""
+    """A reference to an item of an earlier response that is stored here."""
 
     id: str
     """The id of the item."""

@@ -1,4 +1,4 @@
-"""Tools that OpenAI's models know without a schema, as functions that any model can call."""
+"""Makes functions, which any model can call, of the tools that OpenAI's models know without a schema."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ class InputItemList(msgspec.Struct, frozen=True, kw_only=True):
     last_id: str
     """The id of the last item on the page, for `after`; empty on an empty page."""
     has_more: bool
-    """Whether there are more items behind the last one."""
+    """True if there are more items behind this page."""
 
 
 def page_of(

@@ -1,4 +1,4 @@
-"""What the Responses API answers: a response with its items and its usage, strictly typed."""
+"""The answers of the Responses API, strictly typed: a response with its items and its usage."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ RawChoice = Annotated[msgspec.Raw, msgspec.Meta(extra_json_schema={"type": ["str
 
 
 class OutputText(msgspec.Struct, frozen=True, kw_only=True, tag="output_text", tag_field="type"):
-    """A part of a message with the text that the model said."""
+    """A text part of a message that the model wrote."""
 
     text: str
-    """The text."""
+    """The text of the part."""
     annotations: list[Any] = []
     """Always empty: no sources are given."""
     logprobs: list[Any] = []
@@ -32,9 +32,9 @@ class OutputMessage(msgspec.Struct, frozen=True, kw_only=True, tag="message", ta
     """A message that the model wrote."""
 
     id: str
-    """The item's id."""
+    """The id of the item."""
     status: CallStatus
-    """How far the item has come."""
+    """The state of the item: `in_progress`, `completed` or `incomplete`."""
     role: Literal["assistant"] = "assistant"
     content: list[OutputText]
     """The parts of the message."""
@@ -44,25 +44,27 @@ class SummaryText(msgspec.Struct, frozen=True, tag="summary_text", tag_field="ty
     """A part of the summary of a thought."""
 
     text: str
-    """The text."""
+    """The text of the part."""
 
 
 class OutputReasoning(msgspec.Struct, frozen=True, kw_only=True, tag="reasoning", tag_field="type"):
-    """What the model thought before the item that follows."""
+    """A thought of the model, in front of the item that it led to."""
 
     id: str
-    """The item's id."""
+    """The id of the item."""
     summary: list[SummaryText]
-    """What the vendor shows of the thought, where `reasoning.summary` asked for it; else empty."""
+    """The text that the vendor shows of the thought, if `reasoning.summary` asked for it; else empty."""
     encrypted_content: str | None = None
-    """What the vendor needs to recognise the thought, where `include` asked for it; send it back unchanged."""
+    """The signature by which the vendor recognises the thought, if `include` asked for it; else left out. Send it back
+    unchanged.
+    """
 
 
 OutputItem = OutputMessage | OutputReasoning | OutputCall
 
 
 class InputDetails(msgspec.Struct, frozen=True):
-    """The input's tokens that the vendor's cache served or kept."""
+    """The input tokens that the vendor's cache served or stored."""
 
     cached_tokens: int
     """Input tokens read from the vendor's cache, at the price of cached input."""
@@ -71,46 +73,47 @@ class InputDetails(msgspec.Struct, frozen=True):
 
 
 class OutputDetails(msgspec.Struct, frozen=True):
-    """The part of the output's tokens that was thinking."""
+    """The part of the output tokens that was reasoning."""
 
     reasoning_tokens: int
-    """Output tokens that were thinking."""
+    """Output tokens that were reasoning."""
 
 
 class ResponseUsage(msgspec.Struct, frozen=True, kw_only=True):
-    """The tokens that were billed."""
+    """The billed tokens of the request."""
 
     input_tokens: int
     """Input tokens, those read from or written to a cache among them."""
     input_tokens_details: InputDetails
-    """What of the input a cache served or kept."""
+    """The part of the input tokens that a cache served or stored."""
     output_tokens: int
     """Output tokens, reasoning among them."""
     output_tokens_details: OutputDetails
-    """What of the output was reasoning."""
+    """The part of the output tokens that was reasoning."""
     total_tokens: int
-    """The sum of both."""
+    """The sum of `input_tokens` and `output_tokens`."""
 
 
 class IncompleteDetails(msgspec.Struct, frozen=True):
-    """Why an `incomplete` response has no more text."""
+    """The reason for which a response is `incomplete`."""
 
     reason: IncompleteReason
-    """`max_output_tokens` (the output limit) or `content_filter`."""
+    """`max_output_tokens` (the output limit was reached) or `content_filter`."""
 
 
 class ReasoningSaid(msgspec.Struct, frozen=True):
-    """The effort that the caller asked for, and whether it asked for a summary of what the model thought."""
+    """The reasoning effort and the summary that the request asked for."""
 
     effort: str | None = None
-    """The effort that was asked for; null for none."""
+    """The reasoning effort that the request asked for; null if it asked for none."""
     summary: str | None = None
-    """The kind of summary that was asked for; null for none."""
+    """The kind of summary that the request asked for; null if it asked for none."""
 
 
 class Repeated(msgspec.Struct, frozen=True, kw_only=True):
-    """What a response repeats of its request. `tools`, `tool_choice` and `text` are JSON as it was sent. Two fields are not
-    sent: `kinds` says how calls are written, `encrypted` whether thoughts come with their signatures.
+    """The fields of a request that its response repeats. `tools`, `tool_choice` and `text` are JSON in the form in
+    which it was sent. Two fields are not part of the response: `kinds` says how calls are written, `encrypted` whether
+    thoughts have their signatures.
     """
 
     background: bool
@@ -133,65 +136,65 @@ class Repeated(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ResponseObject(msgspec.Struct, frozen=True, kw_only=True):
-    """A response as it stands; it repeats the fields of its request."""
+    """A response in its present state; it repeats the fields of its request."""
 
     id: str
     """The response's id, `resp_` and the 26 characters of the request's id."""
     object: Literal["response"] = "response"
     created_at: int
-    """When the request was admitted, in Unix seconds."""
+    """The time at which the request was admitted, in Unix seconds."""
     status: ResponseStatus
-    """How far the response has come."""
+    """The state of the response: `queued`, `in_progress`, `completed`, `incomplete`, `failed` or `cancelled`."""
     background: bool
-    """Whether it runs on when the caller leaves."""
+    """True if the response runs on when the caller leaves."""
     error: ResponseFailure | None
-    """Why it failed; null unless its status is `failed`."""
+    """The reason for which the response failed; null unless `status` is `failed`."""
     incomplete_details: IncompleteDetails | None
-    """Why it is `incomplete`; else null."""
+    """The reason for which the response is `incomplete`; null otherwise."""
     instructions: str | None
     """The instructions of the request."""
     max_output_tokens: int | None
-    """The output limit that the request gave; null for none."""
+    """The output limit that the request gave; null if it gave none."""
     max_tool_calls: None = None
     """Always null: no tools are run here."""
     metadata: dict[str, str]
     """The labels of the request."""
     model: str
-    """The public name of the model that serves it."""
+    """The public name of the model that serves the response."""
     output: list[OutputItem]
-    """Thoughts, messages and calls, in the order in which the model made them."""
+    """The items of the output (thoughts, messages and calls), in the order in which the model made them."""
     parallel_tool_calls: bool
-    """Whether the answer may have several calls."""
+    """True if the answer may have several calls."""
     previous_response_id: str | None
-    """The response that this one goes on from; null for none."""
+    """The id of the response that this one continues; null if there is none."""
     reasoning: ReasoningSaid
     """The effort and the summary that the request asked for."""
     safety_identifier: str | None
-    """The user that the request named."""
+    """The `safety_identifier` of the request; null if it gave none."""
     service_tier: str
-    """The tier that served; `default` where none was asked for."""
+    """The service tier that served the response; `default` if the request asked for none."""
     store: bool
-    """Whether answer and input are kept."""
+    """True if the answer and the input are kept."""
     temperature: float | None
-    """The temperature of the request; null where the vendor's default holds."""
+    """The temperature of the request; null if it gave none and the vendor's default applies."""
     text: RawForm
-    """The form of the answer, as the request gave it."""
+    """The form of the answer, unchanged from the request."""
     tool_choice: RawChoice
-    """The choice of tools, as the request gave it."""
+    """The choice of tools, unchanged from the request."""
     tools: RawList
-    """The tools on offer, without those that were left out."""
+    """The tools that the model may call, without those that were left out."""
     top_logprobs: Literal[0] = 0
     top_p: float | None
-    """The `top_p` of the request; null where the vendor's default holds."""
+    """The `top_p` of the request; null if it gave none and the vendor's default applies."""
     truncation: Literal["disabled"] = "disabled"
     usage: ResponseUsage | None
-    """The tokens that were billed; null until it has ended."""
+    """The billed tokens; null until the response has ended."""
     user: str | None
-    """The user that the request named."""
+    """The `user` of the request; null if it gave none."""
 
 
 class ResponseDeleted(msgspec.Struct, frozen=True, kw_only=True):
-    """A response and its input are not kept any more."""
+    """The confirmation that a response and its input were deleted."""
 
     id: str
     """The id of the deleted response."""
@@ -200,8 +203,8 @@ class ResponseDeleted(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class InputTokens(msgspec.Struct, frozen=True, kw_only=True):
-    """How many tokens the input has, estimated in the front door."""
+    """An estimate of the input's tokens, made by the front door without asking a vendor."""
 
     object: Literal["response.input_tokens"] = "response.input_tokens"
     input_tokens: int
-    """An estimate; what the vendor counts is known only once it has answered."""
+    """The estimated tokens of the input; the vendor's own count is known only once it has answered."""

@@ -1,8 +1,8 @@
 """The tools of the Responses API: their types, and their conversion into the project's own form.
 
-Models here know only functions. So custom tools are offered as functions with one text argument, tools of a namespace under
-their own names, and tools that OpenAI's models know (`local_shell`, `shell`, `apply_patch`) with a schema. `Offer.kinds`
-says how a call of each is written.
+Models here know only functions. So custom tools are offered as functions with one text argument, tools of a namespace
+under their own names, and tools that OpenAI's models know (`local_shell`, `shell`, `apply_patch`) with a schema.
+`Offer.kinds` says how calls of each tool are written.
 """
 
 from __future__ import annotations
@@ -29,29 +29,33 @@ INPUT = "input"
 
 
 class GrammarFormat(Strict, frozen=True, kw_only=True):
-    """The form of a custom tool's input: any text, or a grammar, which the model is told and not held to."""
+    """The form of a custom tool's input: any text, or text that follows a grammar. The model is told the grammar, but
+    nothing enforces it.
+    """
 
     type: str
-    """`text` or `grammar`."""
+    """`text` for any text, or `grammar`."""
     syntax: str | None = None
-    """`lark` or `regex`, with `grammar`."""
+    """The language of the grammar, `lark` or `regex`; only with `grammar`."""
     definition: str | None = None
-    """The grammar; it stands in the description that the model reads."""
+    """The grammar; it is added to the description that the model reads."""
 
 
 class SpacedTool(Strict, frozen=True, kw_only=True):
-    """A tool of a namespace: of type `function` or `custom`."""
+    """A tool of a namespace, of type `function` or `custom`."""
 
     type: str
     """`function` or `custom`; other types are left out."""
     name: ToolName
     """The tool's name: 1 to 128 letters, digits and any of `_.:/-`, unique within the namespace."""
     description: str | None = None
-    """What the tool does; the model reads it."""
+    """A text that says what the tool does; the model reads it."""
     parameters: dict[str, Any] | None = None
-    """A JSON Schema of a function's arguments; left out, it has none."""
+    """A JSON Schema of a function's arguments. Without one, the function has no arguments."""
     strict: bool | None = None
-    """True: the arguments follow the schema for sure; done by OpenAI's models, left out by others."""
+    """True makes the arguments follow the schema for sure, with OpenAI's models; other models leave the field out.
+    False by default.
+    """
     format: GrammarFormat | None = None
     """The form of a custom tool's input."""
 
@@ -61,24 +65,32 @@ class SpacedTool(Strict, frozen=True, kw_only=True):
 
 
 class OfferedResponseTool(Strict, frozen=True, kw_only=True):
-    """A tool on offer. Tools that a vendor runs itself (`web_search`) are left out and named."""
+    """A tool that the model may call. Tools that a vendor runs itself (`web_search`) are left out and named in
+    `x-ignored`.
+    """
 
     type: str
-    """`function`, `custom`, `namespace`, `local_shell`, `shell` or `apply_patch`; others are left out, those for a computer
-    refused.
+    """`function`, `custom`, `namespace`, `local_shell`, `shell` or `apply_patch`. Tools for a computer are refused;
+    tools of any other type are left out.
     """
     name: ToolName | None = None
-    """Required for `function`, `custom` and `namespace`: 1 to 128 letters, digits and any of `_.:/-`."""
+    """The tool's name: 1 to 128 letters, digits and any of `_.:/-`. Required for `function`, `custom` and
+    `namespace`.
+    """
     description: str | None = None
-    """What the tool does; the model reads it."""
+    """A text that says what the tool does; the model reads it."""
     parameters: dict[str, Any] | None = None
-    """A JSON Schema of a function's arguments; left out, it has none."""
+    """A JSON Schema of a function's arguments. Without one, the function has no arguments."""
     strict: bool | None = None
-    """True: the arguments follow the schema for sure; done by OpenAI's models, left out by others."""
+    """True makes the arguments follow the schema for sure, with OpenAI's models; other models leave the field out.
+    False by default.
+    """
     format: GrammarFormat | None = None
     """The form of a custom tool's input."""
     environment: Any = None
-    """Where a `shell` runs: `{"type": "local"}` (the default) is the caller's own; others are left out."""
+    """The place where a `shell` runs. `{"type": "local"}`, the default, is your own machine; a shell that a vendor
+    would run is left out.
+    """
     tools: Annotated[list[SpacedTool], msgspec.Meta(max_length=TOOLS_CEILING)] | None = None
     """The tools of a `namespace`."""
 
@@ -94,42 +106,44 @@ class OfferedResponseTool(Strict, frozen=True, kw_only=True):
 
 
 class AllowedResponseTool(Strict, frozen=True, kw_only=True):
-    """One of the tools that may be called, `{"type": "function", "name"}`."""
+    """A tool that may be called, `{"type": "function", "name"}`."""
 
     type: str
     """The type of the tool."""
     name: str | None = None
-    """The tool's name; needed for `function` and `custom`."""
+    """The tool's name; required for `function` and `custom`."""
     namespace: str | None = None
-    """The namespace of the tool, where names alone do not tell it apart."""
+    """The namespace of the tool, needed if several tools have this name."""
     server_label: str | None = None
-    """Accepted; tools of MCP servers are not available here."""
+    """Accepted and without effect: tools of MCP servers are not available here."""
 
 
 class ChosenTool(Strict, frozen=True, kw_only=True):
-    """The tool that must be called, `{"type": "function", "name"}`, `{"type": "custom", "name"}` or `{"type": "shell"}`; or
-    the tools that may be called, `{"type": "allowed_tools", "mode", "tools"}`.
+    """A tool that must be called, `{"type": "function", "name"}`, `{"type": "custom", "name"}` or `{"type": "shell"}`;
+    or the tools that may be called, `{"type": "allowed_tools", "mode", "tools"}`.
     """
 
     type: str
     """The type of the tool that must be called, or `allowed_tools`."""
     name: str | None = None
-    """The tool's name; needed for `function` and `custom`."""
+    """The tool's name; required for `function` and `custom`."""
     namespace: str | None = None
-    """The namespace of the tool, where names alone do not tell it apart."""
+    """The namespace of the tool, needed if several tools have this name."""
     server_label: str | None = None
-    """Accepted; tools of MCP servers are not available here."""
+    """Accepted and without effect: tools of MCP servers are not available here."""
     mode: Literal["auto", "required"] | None = None
-    """With `allowed_tools`: `auto` (the default) allows a call, `required` demands one."""
+    """Only with `allowed_tools`: `auto` (the default) allows the model to call one of the tools, `required` makes it do
+    so.
+    """
     tools: Annotated[list[AllowedResponseTool], msgspec.Meta(min_length=1, max_length=TOOLS_CEILING)] | None = None
-    """With `allowed_tools`: the tools that may be called; the model is told of no others."""
+    """Only with `allowed_tools`: the tools that may be called. The model is told of no others."""
 
 
 ResponseChoice = Literal["none", "auto", "required"] | ChosenTool
 
 
 class Kind(msgspec.Struct, frozen=True, omit_defaults=True):
-    """How calls of a tool are written: the type, the name and the namespace."""
+    """The form in which calls of a tool are written: type, name and namespace."""
 
     type: CallType
     name: str
@@ -137,8 +151,9 @@ class Kind(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Offer(msgspec.Struct, frozen=True, kw_only=True):
-    """The tools on offer. `kinds` has, by name in `tools`, the tools that are not plain functions; `spaced` has their names
-    there by name and namespace. `left_out` are types of tools, as `tools[].web_search`; `shown` is what the answer repeats.
+    """The tools that the model is offered. `kinds` has, by their name in `tools`, the tools that are not plain
+    functions; `spaced` has the names in `tools` by name and namespace. `left_out` names the types that are left out,
+    such as `tools[].web_search`; `shown` is the list that the answer repeats.
     """
 
     tools: Tools = NO_TOOLS
@@ -153,7 +168,7 @@ class Offer(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class _Entry(msgspec.Struct, frozen=True):
-    """One tool, and how its calls are written."""
+    """One tool, and the form in which its calls are written."""
 
     tool: Tool
     kind: Kind
@@ -213,7 +228,7 @@ def _tool(tool: OfferedResponseTool | SpacedTool, name: str) -> Tool:
 
 
 def _described(tool: OfferedResponseTool | SpacedTool) -> str | None:
-    """The description, with the grammar: a model that cannot be held to it is told of it."""
+    """The description of the tool, with its grammar: a model that cannot be held to the grammar is told of it."""
     wanted = tool.format
     if wanted is None or not wanted.definition:
         return tool.description

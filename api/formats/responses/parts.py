@@ -23,30 +23,30 @@ class _Markable(_Part, frozen=True, kw_only=True):
     """A part whose end may have a cache mark, in OpenAI's form or in Anthropic's."""
 
     cache_control: CacheControl | None = None
-    """Marks the end of this part for the vendor's cache, in Anthropic's form."""
+    """A cache mark in Anthropic's form: the vendor's cache keeps everything up to the end of this part."""
     prompt_cache_breakpoint: CacheBreakpoint | None = None
-    """Marks the end of this part for the vendor's cache, in OpenAI's form."""
+    """A cache mark in OpenAI's form: the vendor's cache keeps everything up to the end of this part."""
 
 
 class InputText(_Markable, frozen=True, tag="input_text"):
-    """Text of anybody but the model."""
+    """A text part of the user, or of instructions."""
 
     text: str
-    """The text."""
+    """The text of the part."""
 
 
 class PlainText(_Markable, frozen=True, tag="text"):
-    """Text, by the name that chat completions have for it."""
+    """A text part under the type that chat completions have for it."""
 
     text: str
-    """The text."""
+    """The text of the part."""
 
 
 class SentBackText(_Part, frozen=True, tag="output_text"):
-    """Text of an earlier answer, with everything that clients send back of it."""
+    """A text part of an earlier answer, with everything that clients send back of it."""
 
     text: str
-    """The text, as it came."""
+    """The text of the part, unchanged."""
     annotations: Any = None
     """Accepted and ignored."""
     logprobs: Any = None
@@ -60,7 +60,7 @@ class SentBackText(_Part, frozen=True, tag="output_text"):
 
 
 class SentBackRefusal(_Part, frozen=True, tag="refusal"):
-    """A refusal in an earlier answer; the model is told it as the text that it said."""
+    """A refusal in an earlier answer. The model is told it as its own text."""
 
     refusal: str
     """The words of the refusal."""
@@ -70,11 +70,11 @@ class InputImage(_Markable, frozen=True, tag="input_image"):
     """An image as a `data:` URL."""
 
     image_url: str | None = None
-    """`data:image/png;base64,…`; other addresses are refused, because nothing is fetched."""
+    """The image, `data:image/png;base64,…`; other addresses are refused, because nothing is fetched."""
     file_id: str | None = None
-    """Refused: send the image itself in `image_url`."""
+    """Refused unless null: send the image itself in `image_url`."""
     detail: str | None = None
-    """Accepted and without effect: images are sent at the vendor's default."""
+    """Accepted and without effect: images are sent in the vendor's default detail."""
 
 
 AnyPart = InputText | PlainText | SentBackText | SentBackRefusal | InputImage
@@ -90,7 +90,7 @@ def marks_of(content: Content) -> tuple[CacheMark, ...]:
 
 
 def without_marks(content: Content) -> Content:
-    """The content as it is stored: marks are for one response only."""
+    """The content in the form in which it is stored, without cache marks, because marks hold for one response only."""
     if isinstance(content, str):
         return content
     return [
@@ -105,6 +105,6 @@ class Item(Strict, frozen=True, kw_only=True, tag_field="type"):
     """Fields that every item may have."""
 
     id: str | None = None
-    """The item's id, as it came; accepted and ignored."""
+    """The id of the item; accepted and ignored."""
     status: str | None = None
-    """Accepted and ignored: how far the item had come."""
+    """The state of the item; accepted and ignored."""

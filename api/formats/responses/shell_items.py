@@ -19,29 +19,29 @@ class LocalShellAction(Strict, frozen=True, kw_only=True):
     env: dict[str, str] | None = None
     """Environment variables for the command."""
     timeout_ms: int | None = None
-    """Milliseconds after which the command is ended."""
+    """The milliseconds after which the command is stopped."""
     user: str | None = None
-    """The user to run the command as."""
+    """The user as whom the command runs."""
     working_directory: str | None = None
-    """The folder to run the command in."""
+    """The folder in which the command runs."""
 
 
 class LocalShellCallItem(Item, frozen=True, kw_only=True, tag="local_shell_call"):
-    """A command that the model wanted to be run, as an earlier answer had it."""
+    """A command that the model wanted to be run, from an earlier answer."""
 
     call_id: CallId
     """The id of the call, which its output repeats."""
     action: LocalShellAction
-    """The command."""
+    """The command and its arguments."""
 
 
 class LocalShellOutputItem(Item, frozen=True, kw_only=True, tag="local_shell_call_output"):
     """The output of a command."""
 
     output: str
-    """What the command printed."""
+    """The text that the command printed."""
     call_id: CallId | None = None
-    """The id of the call; clients that leave it out have it in `id`."""
+    """The `call_id` of the call; clients that leave it out send it in `id`."""
 
 
 class ShellAction(Strict, frozen=True, kw_only=True):
@@ -50,20 +50,20 @@ class ShellAction(Strict, frozen=True, kw_only=True):
     commands: list[str]
     """The lines, which the caller runs."""
     timeout_ms: int | None = None
-    """Milliseconds after which the lines are ended."""
+    """The milliseconds after which the lines are stopped."""
     max_output_length: int | None = None
-    """Characters of the output that the model is to be told at most."""
+    """The most characters of output that the model is to be told."""
 
 
 class ShellCallItem(Item, frozen=True, kw_only=True, tag="shell_call"):
-    """Lines for a shell that the model wanted to be run, as an earlier answer had them."""
+    """Lines for a shell that the model wanted to be run, from an earlier answer."""
 
     call_id: CallId
     """The id of the call, which its output repeats."""
     action: ShellAction
-    """The lines."""
+    """The lines for the shell."""
     environment: Any = None
-    """Accepted and ignored: where the lines run."""
+    """Accepted and ignored: the place where the lines run."""
     caller: Any = None
     """Accepted and ignored."""
 
@@ -73,32 +73,32 @@ class ShellCallItem(Item, frozen=True, kw_only=True, tag="shell_call"):
 
 
 class ShellOutcome(Strict, frozen=True):
-    """How a line ended: `exit` with a code, or `timeout`."""
+    """The end of a line: `exit` with a code, or `timeout`."""
 
     type: str
     """`exit` or `timeout`."""
     exit_code: int | None = None
-    """The status of the line, with `exit`."""
+    """The exit status of the line; only with `exit`."""
 
 
 class ShellOutput(Strict, frozen=True, kw_only=True):
     """The output of one line."""
 
     stdout: str
-    """What the line printed to its standard output."""
+    """The text that the line printed to its standard output."""
     stderr: str
-    """What the line printed to its standard error."""
+    """The text that the line printed to its standard error."""
     outcome: ShellOutcome | None = None
-    """How the line ended."""
+    """The end of the line."""
 
 
 class ShellOutputItem(Item, frozen=True, kw_only=True, tag="shell_call_output"):
     """The output of lines for a shell."""
 
     call_id: CallId
-    """The `call_id` of the call that this answers."""
+    """The `call_id` of the call that has this output."""
     output: list[ShellOutput]
-    """The output of each line, in their order."""
+    """The output of each line, in the order of the lines."""
     max_output_length: int | None = None
     """Accepted and ignored: the caller has cut the output already."""
     caller: Any = None
@@ -113,20 +113,20 @@ class PatchOperation(Strict, frozen=True, kw_only=True):
     """A change to one file."""
 
     type: Literal["create_file", "update_file", "delete_file"]
-    """Whether the file is created, changed or deleted."""
+    """The kind of change: the file is created, updated or deleted."""
     path: str
     """The path of the file."""
     diff: str | None = None
-    """The change, or the new file; left out where the file is deleted."""
+    """The change to the file, or the content of a new file; left out if the file is deleted."""
 
 
 class PatchCallItem(Item, frozen=True, kw_only=True, tag="apply_patch_call"):
-    """A change to a file that the model wanted, as an earlier answer had it."""
+    """A change to a file that the model wanted, from an earlier answer."""
 
     call_id: CallId
     """The id of the call, which its output repeats."""
     operation: PatchOperation
-    """The change."""
+    """The change to the file."""
     caller: Any = None
     """Accepted and ignored."""
 
@@ -139,9 +139,9 @@ class PatchOutputItem(Item, frozen=True, kw_only=True, tag="apply_patch_call_out
     """The result of a change to a file."""
 
     call_id: CallId
-    """The `call_id` of the call that this answers."""
+    """The `call_id` of the call that has this result."""
     output: str | None = None
-    """What the caller says of it; the model is told the `status`, too."""
+    """The text with which the caller reports the result. The model is told it together with `status`."""
     caller: Any = None
     """Accepted and ignored."""
 

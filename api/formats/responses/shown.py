@@ -24,7 +24,7 @@ def response_json(
 
 
 def stream_again(told: bytes, request_id: str, model: str, after: int, *, anew: bool = False) -> ResponseEvents:
-    """The response's events after number `after`; `anew` is as in `ResponseEvents`."""
+    """The response's events after number `after`. `anew` has the same meaning as in `ResponseEvents`."""
     return ResponseEvents(_repeated.decode(told), request_id, model, after=after, anew=anew)
 
 

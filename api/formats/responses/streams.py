@@ -40,18 +40,18 @@ from shared.thoughts import ThoughtPiece
 END: dict[ResponseStatus, str] = {"completed": "response.completed", "incomplete": "response.incomplete"}
 """The last event, unless that is `response.failed`."""
 PLACE = 9_007_199_254_740_991
-"""Stands for the number in a template."""
+"""A placeholder for the number in a template."""
 
 PIECE_BYTES, COPIES = 60, 3
-"""Memory of a piece beside its text, and the number of copies of the text in memory at the end: in pieces, as a whole, in
-an event.
+"""Bytes of a piece beside its text, and the number of copies of the text that are in memory at the end: in pieces, as a
+whole, and in an event.
 """
 
 
 class ResponseEvents:
-    """Sends `response.created`, `response.in_progress`, the items one after the other, and `response.completed`,
-    `.incomplete` or `.failed` with the whole response. A response in the background, and one that is read again, begins at
-    once with `response.queued`; then a failure is an event, too.
+    """Sends `response.created`, `response.in_progress`, the items one after the other, and then `response.completed`,
+    `.incomplete` or `.failed` with the whole response. A response in the background, and one that is read again, begins
+    at once with `response.queued`; a failure of such a response is an event, too.
     """
 
     content_type = "text/event-stream"
@@ -60,9 +60,9 @@ class ResponseEvents:
     def __init__(
         self, repeated: Repeated, request_id: str, model: str, *, after: int | None = None, anew: bool = False
     ) -> None:
-        """If the stream is read again, events up to number `after` are left out; -1 leaves out none. With `anew` the pieces
-        differ from those that were sent before, so the numbers of the broken stream mean nothing: whole items are sent
-        whatever was read.
+        """If the stream is read again, events up to number `after` are left out; -1 leaves out none. With `anew` the
+        pieces differ from those that were sent before, so the numbers of the broken stream mean nothing: whole items
+        are sent, whatever the reader has received.
         """
         self._repeated = repeated
         self._request_id = request_id
@@ -78,16 +78,16 @@ class ResponseEvents:
         self._output: list[OutputItem] = []
         """The items that are whole."""
         self._block: CallPiece | ThoughtPiece | None = None
-        """What the item that is open began with."""
+        """The piece with which the open item began."""
         self._signature: str | None = None
         self._open = False
         self._said: list[str] = []
-        """All pieces so far of the item that is open."""
+        """All pieces of the open item so far."""
         self._delta = b"", b""
-        """What stands around the number and the text of a piece."""
+        """The bytes before the number, and those between the number and the text, of an event with a piece of text."""
 
     def served_by(self, model: str) -> None:
-        """The model that every later event with the response names."""
+        """Set the model that every later event with the response names."""
         self._model = model
 
     def opening(self) -> bytes | None:
@@ -95,15 +95,15 @@ class ResponseEvents:
         return b"".join(self._begin()) if self._begins_at_once else None
 
     def render(self, sequence: int, event: AnswerEvent) -> bytes | Iterator[bytes]:  # noqa: ARG002 - one event is several here
-        """The API's events for this event. Several at the end contain the whole answer, so they are made while they are
-        written.
+        """The API's events for this event. At the end several events contain the whole answer, so they are made while
+        they are written.
         """
         if type(event) is Chunk and self._may_just_grow and event.text:
             return self._grown(event.text)
         return self._events(event) if isinstance(event, Done | Failed) else b"".join(self._events(event))
 
     def clean_end(self, event: AnswerEvent) -> bool:  # noqa: ARG002 - `response.failed` is an end as good as any
-        """Always true."""
+        """Always true: after an error, too, the stream ends cleanly."""
         return True
 
     def _events(self, event: AnswerEvent) -> Iterator[bytes]:
@@ -205,7 +205,7 @@ class ResponseEvents:
                 pass  # the form of the call depends on its complete arguments
 
     def _summary_begins(self) -> Iterator[bytes]:
-        """Begin the summary with the first piece of its text, because a thought may show none."""
+        """Begin the summary with the first piece of its text, because some thoughts have no text to show."""
         if not isinstance(self._block, ThoughtPiece) or self._said:
             return
         identity = reasoning_item("", self._place, self._request_id, None).id
@@ -301,8 +301,8 @@ class ResponseEvents:
         return self._numbered(kind, response=response_object(self._repeated, self._request_id, self._model, outcome))
 
     def _last(self, kind: str, outcome: Outcome) -> bytes:
-        """The last event. A reader that has read further than this stream goes read pieces that are lost, so the end is
-        sent again.
+        """The last event. A reader that has read beyond the end of this stream has read pieces that are lost, so the
+        end is sent again.
         """
         if self._number < self._after:
             self._number = self._after + 1
@@ -310,7 +310,7 @@ class ResponseEvents:
         return self._lifecycle(kind, outcome)
 
     def _go_on_if_anew(self) -> None:
-        """Send everything from now on, whatever was read of the stream before."""
+        """Send everything from now on, even if the reader has received it before, if the stream is made anew."""
         if self._anew and self._number <= self._after:
             self._number = self._after + 1
 

@@ -1,4 +1,4 @@
-"""Items of the Responses API that remain of another service's answers and that no model here is told."""
+"""Items of the Responses API that another service's answers have left in a conversation. No model here is told them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from api.formats.responses.parts import Item
 
 
 class _Trace(Item, frozen=True, kw_only=True):
-    """An item that remains of another service's answer: it is left out and named."""
+    """An item from another service's answer. It is left out and named in `x-ignored`."""
 
 
 class WebSearchItem(_Trace, frozen=True, kw_only=True, tag="web_search_call"):

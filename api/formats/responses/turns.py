@@ -1,7 +1,7 @@
 """Converts the items of a conversation into the project's own messages.
 
-A client may send items in any order: the result of a call far behind it, text and calls of one answer apart. Here each
-answer becomes one message, followed by the results of its calls.
+A client may send items in any order: the result of a call may come far behind the call, and an answer's text and calls
+may stand apart. Here each answer becomes one message, followed by the results of its calls.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ from shared.errors import InvalidRequest
 from shared.thoughts import Thought
 
 PARAGRAPH = "\n\n"
-"""Joins the parts of a summary."""
+"""The text between the parts of a summary when they are joined."""
 Results = dict[str | None, deque[Message]]
 """Results of calls by id; an id may occur again in a later answer."""
 
@@ -78,7 +78,7 @@ def marks_in(items: Iterable[AnyItem]) -> Iterator[MarkField]:
 
 
 def unmarked(items: Iterable[AnyItem]) -> list[AnyItem]:
-    """The items as they are stored."""
+    """The items in the form in which they are stored, without cache marks."""
     return [_unmarked(item) for item in items]
 
 
@@ -93,7 +93,7 @@ def _unmarked(item: AnyItem) -> AnyItem:
 
 
 def traces_in(items: Iterable[AnyItem]) -> list[str]:
-    """The names of items that are left out, as `input[].web_search_call`."""
+    """The names of items that are left out, such as `input[].web_search_call`."""
     return [f"input[].{item.__struct_config__.tag}" for item in items if isinstance(item, TRACES)]
 
 
