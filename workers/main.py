@@ -35,7 +35,8 @@ from workers.loop.leased_worker import LeasedWorker
 from workers.loop.slots import Slots
 from workers.recurring import batch_tasks, every, sweeps
 from workers.request.journal_writer import JournalFlusher
-from workers.request.run_job import RUNNER, Runner, end_discarded, run_request
+from workers.request.run_job import end_discarded, run_request
+from workers.request.runner import RUNNER, Runner
 from workers.upstreams.checks import Checks
 from workers.upstreams.paces import Paces
 from workers.upstreams.routes import Routes
@@ -79,6 +80,7 @@ async def run(settings: Settings) -> None:
         runner = Runner(
             routes=routes,
             redis=stores.redis,
+            queue=queue,
             flusher=flusher,
             settler=settler,
             endings=endings,
@@ -144,10 +146,10 @@ def _leased_worker(
         redis_pool=redis,
         allow_abort_jobs=True,
         keep_result=0,  # results are in the journal; arq's result would contain the prompt
-        max_tries=1_000_000,  # run_job decides how often a request is tried, and ends its hold
+        max_tries=1_000_000,  # an attempt decides how often a request is tried, and ends its hold
         job_serializer=arq_serializer,
         job_deserializer=arq_deserializer,
     )
-    worker.on_discarded = lambda lease: end_discarded(runner, worker, lease)
-    worker.ctx.update({RUNNER: runner, "worker": worker})
+    worker.on_discarded = lambda lease: end_discarded(runner, lease)
+    worker.ctx[RUNNER] = runner
     return worker

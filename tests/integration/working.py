@@ -30,7 +30,7 @@ from workers.loop.leased_worker import LeasedWorker
 from workers.loop.slots import Slots
 from workers.providers.protocol import Provider
 from workers.request.journal_writer import JournalFlusher
-from workers.request.run_job import RUNNER, Runner
+from workers.request.runner import RUNNER, Runner
 from workers.upstreams.paces import Paces
 
 A_MOMENT_S = 0.01
@@ -181,6 +181,7 @@ def hand_runner(
     runner = Runner(
         routes=routes_to(vendor, "openai-chat", paces=Paces(process.lua, settings)),
         redis=process.worker.pool,
+        queue=process.queue,
         flusher=flusher,
         settler=settler,
         endings=endings,
@@ -189,7 +190,7 @@ def hand_runner(
         ),
         settings=settings,
     )
-    process.worker.ctx.update({RUNNER: runner, "worker": process.worker})
+    process.worker.ctx[RUNNER] = runner
 
 
 async def put(client: ArqRedis, function: str, *arguments: object, name: QueueName = OPENAI, **options: Any) -> Job:

@@ -20,9 +20,7 @@ import structlog
 from arq.worker import Worker
 
 from shared.errors import Unavailable
-from shared.job import Job as Request
 from shared.lanes import QueueName, provider_of, short_name
-from shared.queue.byte_limits import Ending
 from shared.queue.claims import Claim, Memory, Opening, Room
 from shared.queue.known import cancelled_among
 from shared.queue.queue import Queue
@@ -126,23 +124,6 @@ class LeasedWorker(Worker):
             self.allow_pick_jobs = False
             self._something_to_do.set()
             self._leaving = self.loop.create_task(self._leave_bells())
-
-    def ending(self, claim: Claim, *, of_batch: bool = False) -> Ending:
-        """What lets `append.lua` finish the job together with its last event; the writer of that event ends the lease."""
-        return self._queue.ending(claim, of_batch=of_batch)
-
-    def is_doubtful(self, claim: Claim) -> bool:
-        """Whether the claim's job may have ended already although Redis does not know it."""
-        return self._queue.is_doubtful(claim)
-
-    async def move(self, lease: Lease, job: Request, *, calls: int, lost: bytes) -> bool:
-        """Put the request into the queue of its present model's provider; then nothing is left to renew or to finish here.
-        False if the claim was lost. Raises `Unavailable`; then the job may have been moved.
-        """
-        lease.is_writing_end = True
-        moved = await self._queue.move(lease.claim, job, calls=calls, lost=lost)
-        lease.end()
-        return moved
 
     async def main(self) -> None:
         """Claim and run jobs until a signal drains this worker, or in burst mode until the queues are empty."""

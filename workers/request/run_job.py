@@ -1,92 +1,26 @@
-"""Runs one request: calls the vendor, journals what comes back, and ends it exactly once.
-
-    look back ──► call the vendor ──► journal the text ──► end: last event + settle record in one step ──► settle
-
-The end is written under the claim's fence. A worker that lost its lease writes nothing more and settles nothing; whoever
-took over looks back at the journal first and never calls the vendor again for a stream that has begun.
-"""
+"""The arq job function of requests: one claim of a job becomes one `Attempt`."""
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-import time
-from datetime import datetime
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import structlog
-from arq.worker import Retry
 
-from shared import clock
-from shared.catalogue.thinking import bills_to_the_end
-from shared.errors import (
-    Cancelled,
-    Expired,
-    ProviderError,
-    RebootError,
-    Unavailable,
-)
-from shared.job import AnswerPart, Done, Failed, Job, Sealed, Served, unpack_job
-from shared.lanes import lane_of, provider_of
-from shared.queue.journal import Journal, LeaseLost, RequestVoid
+from shared.errors import Unavailable
+from shared.job import Sealed, unpack_job
+from shared.queue.journal import LeaseLost
 from shared.queue.known import job_of
-from shared.queue.queue import BATCH_RUN_KEPT_S
 from shared.runtime import traces
-from shared.runtime.last_minute import LAST_MINUTE
-from shared.runtime.metrics import STAGE_SECONDS
 from workers.loop.lease import Lease, own_lease
-from workers.request.billing import Received, failed, succeeded, void
-from workers.request.fallbacks import may_go_on, next_is_well, told_with_chain, tried_now, with_its_marks
-from workers.request.journal_writer import ChunkWriter, WholeAnswer
-from workers.request.past import Past, look_back, packed_lost
-from workers.request.reporting import alert_operator, report_end, report_fallback
-from workers.request.resuming import resume_calls
-from workers.request.too_long import with_numbers
+from workers.request.attempt import Attempt
+from workers.request.end_writer import EndNotWritten
+from workers.request.runner import RUNNER
 from workers.request.tracing import run_span
-from workers.request.vendor_calls import VendorCalls
 
 if TYPE_CHECKING:
-    import redis.asyncio
-
-    from shared.ledger.endings import Endings
-    from shared.ledger.rows import Settlement
-    from shared.ledger.settler import Settler
-    from shared.runtime.growing_room import GrowingRoom, Growth
-    from shared.settings import Settings
-    from workers.loop.leased_worker import LeasedWorker
-    from workers.request.journal_writer import JournalFlusher
-    from workers.upstreams.routes import Routes
+    from workers.request.runner import Runner
 
 log = structlog.get_logger(__name__)
-RUNNER = "runner"
-
-
-class EndNotWritten(LeaseLost):
-    """Redis did not take the request's end. The lease is left to lapse, and the worker that takes the job over ends it."""
-
-
-class Runner:
-    """What running requests needs; one per worker process."""
-
-    def __init__(
-        self,
-        *,
-        routes: Routes,
-        redis: redis.asyncio.Redis,
-        flusher: JournalFlusher,
-        settler: Settler,
-        endings: Endings,
-        answers: GrowingRoom,
-        settings: Settings,
-    ) -> None:
-        self.routes = routes
-        self.redis = redis
-        self.flusher = flusher
-        self.settler = settler
-        self.endings = endings
-        self.answers = answers
-        self.settings = settings
 
 
 async def run_request(ctx: dict[str, Any], payload: Sealed) -> None:
@@ -94,7 +28,6 @@ async def run_request(ctx: dict[str, Any], payload: Sealed) -> None:
     it.
     """
     runner: Runner = ctx[RUNNER]
-    worker: LeasedWorker = ctx["worker"]
     lease = own_lease()
     job = unpack_job(payload.data)
     payload.data = b""  # arq keeps the object until the job has ended
@@ -104,252 +37,20 @@ async def run_request(ctx: dict[str, Any], payload: Sealed) -> None:
     ):
         try:
             with runner.answers.of(job.account_id) as room:
-                await Attempt(runner, worker, job, lease, room).run()
+                await Attempt(runner, job, lease, room).run()
         except LeaseLost as error:
             log.warning("end left to the lease" if isinstance(error, EndNotWritten) else "attempt fenced")
             traces.fail("lease_lost")
             lease.cancelled_for = "lost"  # the job must not be finished on behalf of its new owner
 
 
-async def end_discarded(runner: Runner, worker: LeasedWorker, lease: Lease) -> None:
+async def end_discarded(runner: Runner, lease: Lease) -> None:
     """End a request that arq drops before it runs (aborted while it waited): it still has a reader and a hold."""
     try:
         job = await job_of(runner.redis, lease.job_id)
         if job is None:
             return  # the sweep of expired holds ends the request
         with runner.answers.of(job.account_id) as room:
-            await Attempt(runner, worker, job, lease, room).cancel_unstarted()
+            await Attempt(runner, job, lease, room).cancel_unstarted()
     except (LeaseLost, Unavailable) as error:
         log.warning("discarded request not ended", request_id=lease.job_id, reason=type(error).__name__)
-
-
-class Attempt:
-    """One claim's run of a request."""
-
-    def __init__(self, runner: Runner, worker: LeasedWorker, job: Job, lease: Lease, room: Growth) -> None:
-        settings = runner.settings
-        self._runner = runner
-        self._worker = worker
-        self._given = job
-        self._job = with_its_marks(job)
-        self._lease = lease
-        self._claim = claim = lease.claim
-        self._received = Received()
-        self._answer = WholeAnswer()
-        """The whole answer, kept only for JSON replies and stored answers."""
-        self._started = time.monotonic()
-        keep_s = settings.journal_ttl_s if job.batch_line is None else BATCH_RUN_KEPT_S
-        live_s = max(job.left_s(), 0) + keep_s
-        ending = worker.ending(claim, of_batch=job.batch_line is not None)
-        self._journal = Journal(claim, live_s=live_s, keep_s=keep_s, ending=ending)
-        served = Served(job.model.name) if job.tried else None
-        self._writer = ChunkWriter(runner.flusher, self._journal, patience_s=settings.redis_patience_s, opening=served)
-        self._room = room
-
-    async def run(self) -> None:
-        """Run the request. Every way out ends the request, returns it to the queue, or leaves it to its new owner."""
-        self._note_wait()
-        try:
-            past = await self._look_back() if self._claim.tries > 1 else Past()
-            if past.end:
-                self._settle_again(past.settlement)
-                return
-            if await self._has_ended_long_ago():
-                return
-            self._resume(past)
-            self._refuse_what_must_not_run(past)
-            reason = await self._called()
-            if reason is None:
-                return
-        except (LeaseLost, Retry):
-            raise
-        except Cancelled as error:
-            await self._end(*self._failed(error, cancelled=True))
-        except RebootError as error:
-            await self._end_failed(told_with_chain(with_numbers(error, self._job), self._job))
-        except asyncio.CancelledError:
-            await self._end_cancelled()
-        except Exception:
-            log.exception("unexpected error", alert=True)
-            await self._end_failed(ProviderError("The call to the vendor failed in an unexpected way."))
-        else:
-            kept = {"asked_bytes_max": self._runner.settings.asked_bytes_max}
-            await self._end(*succeeded(self._job, self._received, reason, self._answer.parts, _now(), **kept))
-
-    def _note_wait(self) -> None:
-        waited_s = max(0.0, time.time() - self._claim.due_ms / 1000)
-        STAGE_SECONDS.labels("queued").observe(waited_s)
-        if lane_of(self._claim.queue) == "interactive":
-            LAST_MINUTE.waited(provider_of(self._claim.queue), waited_s)
-
-    async def _look_back(self) -> Past:
-        try:
-            return await look_back(self._runner.redis, self._job.id)
-        except Unavailable as error:
-            raise Retry(defer=self._runner.settings.settle_retry_s) from error
-
-    async def _has_ended_long_ago(self) -> bool:
-        """Whether the request has ended according to Postgres: Redis may have lost its end, or that its caller was told
-        that it does not run. Then the vendor is not called again, and nobody is told another end. If Postgres does not
-        answer, the request runs; the books let it end only once anyway.
-        """
-        if not self._worker.is_doubtful(self._claim):
-            return False
-        try:
-            ended = await self._runner.endings.has_ended(self._job.id)
-        except Unavailable as error:
-            log.info("not known whether the request has ended", reason=error.message)
-            return False
-        if ended:
-            log.warning("job of an ended request dropped")
-        return ended
-
-    async def cancel_unstarted(self) -> None:
-        """End the request as cancelled; what an earlier attempt had sent to the caller is charged."""
-        past = await look_back(self._runner.redis, self._job.id)
-        if past.end:
-            self._settle_again(past.settlement)
-            return
-        if await self._has_ended_long_ago():
-            return
-        self._resume(past)
-        error = Cancelled("The request was cancelled.")
-        await self._end(*self._failed(error, cancelled=True))
-
-    def _resume(self, past: Past) -> None:
-        self._journal.length, self._journal.bytes = past.length, past.bytes
-        self._received.text_bytes = past.text_bytes
-        self._received.pieces = past.pieces
-        self._received.refused, self._received.moved = past.refused, past.moved
-        self._received.lost = list(past.lost)
-        # if every claim ended in a wait, no worker died that may have called an upstream
-        has_waited = past.waits >= self._claim.tries - 1
-        self._received.waits_since_ms = past.waits_since_ms if has_waited else 0
-        resume_calls(self._received, self._job, past, self._claim.epoch - 1, self._runner.routes.cost_factor)
-        if self._job.keep_until:
-            self._answer.parts.extend(past.parts)
-
-    def _refuse_what_must_not_run(self, past: Past) -> None:
-        if past.events:
-            raise ProviderError("The service lost the worker that was answering: what you received is all there is.")
-        if self._job.left_s() <= 0:
-            raise Expired("The request waited in the queue until its deadline: try again later.")
-        if self._claim.tries - past.waits > self._runner.settings.attempts_max:
-            raise ProviderError("The service lost several workers on this request and gave it up.")
-
-    async def _called(self) -> str | None:
-        """The finish reason of the call that succeeded; None if the next model of the chain has its turn."""
-        try:
-            return await self._vendor_calls().until_one_works()
-        except RebootError as error:
-            if not may_go_on(self._job, self._received, error):
-                raise
-            if not await self._move_to_next_model(error):
-                raise
-            return None
-
-    async def _move_to_next_model(self, error: RebootError) -> bool:
-        """Go on with the next model of the chain; false if nobody can call one, or the queue cannot be reached."""
-        job, calls = self._job, self._received.attempts
-        tried = await tried_now(self._runner.redis, job, self._claim.queue, error.code, calls - job.calls_before)
-        if tried is None:
-            return False
-        alert_operator(job, error)
-        moved = self._given.at_next(tried)
-        try:
-            lost = packed_lost(self._received)
-            still_ours = await self._worker.move(self._lease, moved, calls=calls, lost=lost)
-        except Unavailable:
-            return False
-        if not still_ours:
-            raise LeaseLost(job.id)
-        report_fallback(job, moved, error)
-        return True
-
-    def _vendor_calls(self) -> VendorCalls:
-        """The calls of this attempt. They are not stored, because they reference the attempt, and a cycle would keep the
-        answer in memory until the next garbage collection.
-        """
-        run = self._runner
-        return VendorCalls(
-            self._job,
-            run.routes,
-            run.redis,
-            run.settings,
-            received=self._received,
-            take=self._take,
-            forget=self._answer.forget,
-            on_vendor_has_call=self._note_vendor_has_call,
-            room=self._room,
-            next_is_well=partial(next_is_well, run.redis, run.routes, self._job, self._claim.queue),
-        )
-
-    async def _take(self, part: AnswerPart) -> None:
-        if not self._job.stream or self._job.keep_until:
-            self._answer.add(part)
-        if self._job.stream:
-            self._journal.upstream = self._received.upstream or ""
-            await self._writer.write(part)
-
-    def _note_vendor_has_call(self, with_vendor: bool) -> None:  # noqa: FBT001 - what `VendorCalls` tells
-        """Note whether a vendor has the call. While it bills all of it, an abort would only waste the answer."""
-        self._lease.vendor_call = f"{self._received.attempts} {self._received.upstream}" if with_vendor else ""
-        if bills_to_the_end(self._job.model, self._job.sampling.reasoning_effort):
-            self._lease.is_unstoppable = with_vendor
-
-    def _failed(self, error: RebootError, *, cancelled: bool = False) -> tuple[Failed, Settlement]:
-        kept = {"answer": self._answer.parts, "asked_bytes_max": self._runner.settings.asked_bytes_max}
-        return failed(self._job, self._received, error, _now(), cancelled=cancelled, **kept)  # type: ignore[arg-type]
-
-    async def _end_failed(self, error: RebootError) -> None:
-        alert_operator(self._job, error)
-        await self._end(*self._failed(error))
-
-    async def _end_cancelled(self) -> None:
-        """Handle a cancellation. A lost lease: the request is not ours any more. Draining with nothing sent: return it to
-        the queue. Otherwise tell the caller and charge.
-        """
-        reason = self._lease.cancelled_for
-        await self._writer.settle_down()
-        if reason == "abort":
-            error: RebootError = Cancelled("The request was cancelled.")
-            await self._end(*self._failed(error, cancelled=True))
-        elif reason == "drain" and self._journal.length:
-            await self._end_failed(
-                Unavailable("The service was restarted while it answered: what you received is all there is.")
-            )
-        else:
-            raise asyncio.CancelledError
-
-    async def _end(self, event: Done | Failed, settlement: Settlement) -> None:
-        self._lease.is_writing_end = True
-        ending = asyncio.ensure_future(self._write_end(event, settlement))
-        while not ending.done():
-            with contextlib.suppress(asyncio.CancelledError):  # finish writing an end that has begun
-                await asyncio.wait({ending})
-        ending.result()
-        report_end(self._job, event, settlement, time.monotonic() - self._started)
-
-    async def _write_end(self, event: Done | Failed, settlement: Settlement) -> None:
-        """Write the end under the fence. If Redis stays away, the worker that takes the job over ends it."""
-        try:
-            await self._writer.end(event, settlement)
-        except RequestVoid:
-            event, settlement = void(self._job, self._received, _now())
-            await self._writer.end(event, settlement)
-        except LeaseLost:
-            raise
-        except Exception as error:
-            reason = error.message if isinstance(error, Unavailable) else type(error).__name__
-            log.warning("end not journaled", reason=reason)
-            raise EndNotWritten(self._job.id) from error
-        self._lease.end()
-        self._runner.settler.keep(settlement)
-
-    def _settle_again(self, settlement: Settlement | None) -> None:
-        if settlement:
-            self._runner.settler.keep(settlement)
-
-
-def _now() -> datetime:
-    return clock.utc_now()

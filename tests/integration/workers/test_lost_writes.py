@@ -28,7 +28,8 @@ from tests.integration.jobs import OPENAI, claim_one, enqueue, let_lease_lapse
 from tests.integration.working import function, hand_runner, working
 from workers.providers.protocol import Finished, Piece, ProviderRequest, Reported
 from workers.request.journal_writer import JournalFlusher
-from workers.request.run_job import RUNNER, end_discarded, run_request
+from workers.request.run_job import end_discarded, run_request
+from workers.request.runner import RUNNER
 
 
 class CountingVendor:
@@ -67,8 +68,8 @@ async def _run_what_waits(
         group.create_task(flusher.run())
         settler = Settler(ledger, group, retry_s=0.01)
         hand_runner(process, vendor, flusher, settler, endings, settings)
-        runner, worker = process.worker.ctx[RUNNER], process.worker
-        worker.on_discarded = lambda claim: end_discarded(runner, worker, claim)
+        runner = process.worker.ctx[RUNNER]
+        process.worker.on_discarded = lambda lease: end_discarded(runner, lease)
 
         async def empty() -> bool:
             return not await client.zcard(OPENAI)

@@ -28,6 +28,7 @@ from tests.integration.jobs import enqueue
 from tests.integration.working import function, hand_runner, working
 from workers.providers.protocol import Finished, Piece, ProviderRequest, Reported
 from workers.request import run_job
+from workers.request.attempt import Attempt
 from workers.request.journal_writer import JournalFlusher
 
 REQUESTS = 5
@@ -50,11 +51,11 @@ class KeepsContexts:
 
 
 @pytest.fixture
-def attempts(monkeypatch: pytest.MonkeyPatch) -> list[weakref.ref[run_job.Attempt]]:
+def attempts(monkeypatch: pytest.MonkeyPatch) -> list[weakref.ref[Attempt]]:
     """Those that were begun."""
-    begun: list[weakref.ref[run_job.Attempt]] = []
+    begun: list[weakref.ref[Attempt]] = []
 
-    class Noted(run_job.Attempt):
+    class Noted(Attempt):
         def __init__(self, *arguments: Any) -> None:
             super().__init__(*arguments)
             begun.append(weakref.ref(self))
@@ -78,7 +79,7 @@ async def test_nothing_of_a_request_is_left_when_it_has_ended(
     lua: Scripts,
     settings: Settings,
     new_account: NewAccount,
-    attempts: list[weakref.ref[run_job.Attempt]],
+    attempts: list[weakref.ref[Attempt]],
 ) -> None:
     account, vendor = await new_account(10_000_000), KeepsContexts()
     for number in range(REQUESTS):

@@ -1,0 +1,34 @@
+"""What running requests needs of its process."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import redis.asyncio
+
+    from shared.ledger.endings import Endings
+    from shared.ledger.settler import Settler
+    from shared.queue.queue import Queue
+    from shared.runtime.growing_room import GrowingRoom
+    from shared.settings import Settings
+    from workers.request.journal_writer import JournalFlusher
+    from workers.upstreams.routes import Routes
+
+RUNNER = "runner"
+"""Its name in the context that arq gives a job function."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Runner:
+    """One per worker process."""
+
+    routes: Routes
+    redis: redis.asyncio.Redis
+    queue: Queue
+    flusher: JournalFlusher
+    settler: Settler
+    endings: Endings
+    answers: GrowingRoom
+    settings: Settings
