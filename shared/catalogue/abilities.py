@@ -194,7 +194,7 @@ def unavailable(model: Model, sampling: Sampling, tools: Tools, messages: Sequen
     The name is one of `tools` (also for calls and results in `messages`), `tool_choice`, `json_answer`, `json_schema`,
     `seed`, `frequency_penalty`, `presence_penalty`, `reasoning_effort`, `temperature`, `top_p`, `top_k`, `stop`. Options
     that ask for nothing are never refused: absent or empty ones, a penalty of 0, a choice `auto` or `none`, `user`. A wish
-    for one call at a time is not refused either: `workers/request/vendor_calls.py` fulfils it for vendors without a
+    for one call at a time is not refused either: `workers/request/incoming.py` fulfils it for vendors without a
     parameter for it.
     """
     asked = _Asked(model, sampling, tools, messages)

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import TYPE_CHECKING
 
 from shared.chat import CallPiece
-from shared.errors import AnswerTooLong, ProviderError, RebootError
-from shared.job import AnswerPart, Chunk, bytes_of
+from shared.errors import ProviderError, RebootError
+from shared.job import AnswerPart, Chunk
 from shared.runtime import traces
-from shared.runtime.last_minute import LAST_MINUTE
-from shared.runtime.metrics import STAGE_SECONDS, VENDOR_CALLS
+from shared.runtime.metrics import VENDOR_CALLS
 from shared.thoughts import ThoughtPiece
 from workers.providers.protocol import (
     Finished,
@@ -31,6 +29,7 @@ from workers.providers.wire.receiving import receiving
 from workers.providers.wire.sending import sending
 from workers.providers.wire.thoughts import without_thoughts
 from workers.request.billing import lose
+from workers.request.incoming import Incoming
 from workers.request.limits import bounded
 from workers.request.next_call import NextCall, nobody_is_next, waits_for_capacity
 from workers.request.own_names import with_own_names
@@ -46,15 +45,6 @@ if TYPE_CHECKING:
     from workers.request.billing import Received
     from workers.upstreams.calls import Call
     from workers.upstreams.routes import Routes
-
-BYTES_PER_TOKEN_MAX, SLACK_BYTES = 256, 65_536
-"""An answer with more bytes than this per token of the output limit comes from a vendor that does not stop. The longest
-tokens of published vocabularies have 128 bytes (tiktoken's o200k_base and cl100k_base, read 2026-11).
-"""
-BYTES_PER_TOKEN_SHOWN = 4
-"""Average bytes per token, for figures that are not billed."""
-BYTES_PER_PART = 64
-"""Least memory of a part of an answer beside its text, here and in the journal."""
 
 
 class VendorCalls:
@@ -84,15 +74,10 @@ class VendorCalls:
         self._next = NextCall(job, routes, client, settings, received, next_is_well)
         self._settings = settings
         self._received = received
-        self._take = take
+        self._incoming = Incoming(job, received, room, take)
         self._forget = forget
         self._on_vendor_has_call = on_vendor_has_call
-        self._room = room
         self._leaves_thoughts_out = False
-        self._is_timed = False
-        """Whether the time to the first token of this call is measured."""
-        self._handed_on_bytes = 0
-        """Bytes of all parts, including the ids of tool calls, which are not text."""
 
     async def until_one_works(self) -> str:
         """The finish reason of the call that succeeded. Raises the last call's `RebootError`, `Cancelled` if the caller
@@ -130,7 +115,7 @@ class VendorCalls:
         if begun and not self._job.stream:
             lose(self._job, self._received, error)
             self._forget()
-            self._received.text_bytes = self._handed_on_bytes = 0
+            self._incoming.forget()
             self._book_failed_call(error)
         return begun
 
@@ -167,33 +152,31 @@ class VendorCalls:
         fitted = Fitted(self._request(call.route.model, streamed=self._is_streamed() or call.is_probe))
         request = fitted.request
         traces.note({"gen_ai.request.stream": request.stream})
-        self._is_timed = request.stream and self._tier == "default" and self._job.batch_line is None
         idle_s = self._idle_s() if request.stream else None
-        began = time.monotonic()
+        self._incoming.begin(is_timed=request.stream and self._tier == "default" and self._job.batch_line is None)
         total_s = min(self._job.left_s(), self._settings.deadline_s(self._tier))
         first_s = self._settings.upstream_probe_s if call.is_probe and request.stream else None
         pieces = bounded(call.route.provider.stream(request), idle_s=idle_s, total_s=total_s, first_s=first_s)
         pieces = fitted.undone(_noted(pieces, call) if call.is_probe else pieces)
         progress = sending(lambda with_vendor: self._note_vendor_has_call(with_vendor=with_vendor))
-        with progress as sent, receiving(self._await_room):
+        with progress as sent, receiving(self._incoming.await_room):
             try:
                 async with contextlib.aclosing(pieces):
-                    return await self._heard(pieces, call, began)
+                    return await self._heard(pieces, call)
             finally:
                 self._received.accepted = sent.accepted
 
-    async def _heard(self, pieces: AsyncGenerator[Piece, None], call: Call, began: float) -> str:
+    async def _heard(self, pieces: AsyncGenerator[Piece, None], call: Call) -> str:
         async for piece in pieces:
             match piece:
                 case str():
-                    await self._hand_on(Chunk(piece), began)
+                    await self._incoming.hand_on(Chunk(piece))
                 case Joined(text, count):
-                    await self._hand_on(Chunk(text, count), began)
+                    await self._incoming.hand_on(Chunk(text, count))
                 case CallPiece() | ThoughtPiece():
-                    await self._hand_on(piece, began)
+                    await self._incoming.hand_on(piece)
                 case Thinking(count):
-                    self._received.pieces += count
-                    LAST_MINUTE.received(self._job.model.provider, count)
+                    self._incoming.thought(count)
                 case UsedUp(reset_s, next_s):
                     await call.used_up(reset_s, next_s)
                 case ServedAt(tier):
@@ -201,41 +184,9 @@ class VendorCalls:
                 case Reported(usage):
                     self._received.reported = usage
                 case Finished(reason):
-                    STAGE_SECONDS.labels("vendor").observe(time.monotonic() - began)
+                    self._incoming.end()
                     return reason
         raise ProviderError("The vendor's answer broke off before its end.")
-
-    async def _hand_on(self, part: AnswerPart, began: float) -> None:
-        if not self._received.text_bytes:
-            waited_s = time.monotonic() - began
-            STAGE_SECONDS.labels("first_token").observe(waited_s)
-            traces.note({"gen_ai.response.time_to_first_chunk": waited_s})
-            if self._is_timed:
-                LAST_MINUTE.first_token(self._job.model.provider, waited_s)
-        LAST_MINUTE.received(self._job.model.provider, max(part.pieces, bytes_of(part) // BYTES_PER_TOKEN_SHOWN))
-        self._received.text_bytes += bytes_of(part)
-        self._received.pieces += part.pieces
-        self._handed_on_bytes += _size_of(part)
-        self._refuse_endless_answer()
-        if self._handed_on_bytes > self._room.size:
-            await self._await_room(self._handed_on_bytes)
-        if not self._is_one_call_too_many(part):
-            await self._take(part)
-
-    async def _await_room(self, size: int) -> None:
-        """Wait for room. Without room by the deadline the call goes on, and its own limit ends it."""
-        await self._room.grow_to(size, self._job.left_s())
-
-    def _is_one_call_too_many(self, part: AnswerPart) -> bool:
-        """Whether the part belongs to a second call although one was asked for. Most vendors have no parameter for that,
-        and clients ask for it (LangChain and Vercel's AI SDK for objects), so only the first call is kept. What the vendor
-        reports is charged nevertheless.
-        """
-        return self._job.tools.parallel is False and isinstance(part, CallPiece) and part.index > 0
-
-    def _refuse_endless_answer(self) -> None:
-        if self._handed_on_bytes > self._job.output_limit * BYTES_PER_TOKEN_MAX + SLACK_BYTES:
-            raise AnswerTooLong("The vendor did not stop at the output limit: ask for another model.")
 
     def _request(self, model: Model, *, streamed: bool) -> ProviderRequest:
         job = self._job
@@ -272,8 +223,3 @@ async def _noted(pieces: AsyncGenerator[Piece, None], call: Call) -> AsyncGenera
         async for piece in pieces:
             call.answered()
             yield piece
-
-
-def _size_of(part: AnswerPart) -> int:
-    named = "" if isinstance(part, Chunk) else part.id or ""
-    return BYTES_PER_PART + bytes_of(part) + len(named.encode())

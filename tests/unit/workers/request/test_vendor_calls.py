@@ -19,8 +19,9 @@ from tests.harness.routing import routes_to
 from workers.providers.protocol import Finished, Piece, ProviderRequest, Reported
 from workers.providers.wire.callers_faults import THOUGHTS_MEAN, ThoughtsRefused
 from workers.request.billing import Received
+from workers.request.incoming import BYTES_PER_PART, BYTES_PER_TOKEN_MAX, SLACK_BYTES
 from workers.request.own_names import with_own_names
-from workers.request.vendor_calls import BYTES_PER_PART, BYTES_PER_TOKEN_MAX, SLACK_BYTES, VendorCalls
+from workers.request.vendor_calls import VendorCalls
 
 LIMIT = 16
 """Of the output, in tokens."""
