@@ -1,1 +1,1 @@
-"""What the front door and the workers both stand on: errors, settings, money, ledger, queue, journal."""
+"""The code that the front door and the workers share: errors, settings, money, ledger, queue, journal."""

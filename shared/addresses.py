@@ -1,4 +1,4 @@
-"""Addresses that an operator names: where the service is called, and which proxies stand before it."""
+"""Parses the addresses that an operator names: the URL of the service, and the proxies in front of it."""
 
 from __future__ import annotations
 

@@ -18,8 +18,8 @@ def whole(done: Done, parts: Iterable[AnswerPart]) -> Done:
     texts: list[str] = []
     calls: list[CallPiece] = []
     thoughts: dict[int, list[ThoughtPiece]] = {}
-    begun_at: dict[int, int] = {}  # by call: characters of text before it
-    places: dict[int, tuple[int, int]] = {}  # by thought: characters of text and calls before it
+    begun_at: dict[int, int] = {}  # by call: the characters of text before it
+    places: dict[int, tuple[int, int]] = {}  # by thought: the characters of text, and the calls, before it
     length = 0
     for part in parts:
         match part:

@@ -17,7 +17,7 @@ Role = Literal["system", "developer", "user", "assistant", "tool"]
 INSTRUCTIONS = ("system", "developer")
 """Roles that carry the application's instructions."""
 ReasoningEffort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
-"""From least to most; `none` is not to think at all."""
+"""The efforts from least to most; `none` means no thinking at all."""
 CacheRetention = Literal["in_memory", "24h"]
 Temperature = Annotated[float, msgspec.Meta(ge=0, le=2)]
 Probability = Annotated[float, msgspec.Meta(ge=0, le=1)]
@@ -25,8 +25,8 @@ Tokens = Annotated[int, msgspec.Meta(ge=1, le=2**31 - 1)]
 TopK = Annotated[int, msgspec.Meta(ge=1, le=100_000)]
 StopSequence = Annotated[str, msgspec.Meta(min_length=1, max_length=256)]
 MESSAGES_CEILING, TOOLS_CEILING = 50_000, 4_096
-"""Most messages and most tools of a body, whatever an operator allows. A body with more is refused before its entries are
-looked at.
+"""The most messages and the most tools of a body, whatever an operator allows. A body with more is refused before its
+entries are decoded.
 """
 TOKENS_PER_MESSAGE_BOUND = 8
 """The most tokens that a vendor's chat template adds to one message."""
@@ -37,7 +37,9 @@ instructions for tools or for an answer's schema take. Anthropic documents 159 t
 bytes, an id by 16 (`workers/providers/wire/identifiers.py`).
 """
 TOKENS_PER_RESULT_BOUND = 96
-"""The most tokens of a tool result beside its text: where calls are sent as text, the tool's name is repeated there."""
+"""The most tokens of a tool result beside its text: if calls are sent as text, the tool's name is repeated in the
+result.
+"""
 BYTES_PER_TOKEN = 4
 """Average UTF-8 bytes per token: about right for Latin, Chinese, Japanese and Korean text."""
 TEMPLATE_TOKENS_PER_MESSAGE = 4
@@ -60,21 +62,23 @@ class TextPart(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="tex
     """A text part of a message, `{"type": "text", "text"}`."""
 
     text: str
-    """The text."""
+    """The text of the part."""
 
 
 class ImageUrl(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The image itself, as a `data:` URL. Nothing is fetched."""
+    """An image as a `data:` URL. Nothing is fetched."""
 
     url: str
-    """`data:image/png;base64,…`; other addresses are refused. Formats and sizes are those of the model's vendor."""
+    """The image, `data:image/png;base64,…`; other addresses are refused. The formats and sizes that a model takes
+    depend on its vendor.
+    """
 
 
 class ImagePart(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="image_url", tag_field="type"):
-    """`{"type": "image_url", "image_url": {"url": "data:image/png;base64,…"}}`."""
+    """An image part of a message, `{"type": "image_url", "image_url": {"url": "data:image/png;base64,…"}}`."""
 
     image_url: ImageUrl
-    """The image."""
+    """The image as a `data:` URL."""
 
 
 Part = TextPart | ImagePart
@@ -90,7 +94,7 @@ class ToolCall(msgspec.Struct, frozen=True, omit_defaults=True):
     arguments: str
     """The arguments, as the JSON text that the model wrote; it may be invalid."""
     signature: str | None = None
-    """What Gemini wants back of the thought before the call; null for none."""
+    """The signature of the thought before the call, which Gemini wants back; null if there is none."""
 
 
 class CallPiece(msgspec.Struct, frozen=True, tag="t", array_like=True):
@@ -107,31 +111,35 @@ class CallPiece(msgspec.Struct, frozen=True, tag="t", array_like=True):
 
 
 class CacheMark(msgspec.Struct, frozen=True, array_like=True):
-    """A wish that the vendor's cache keeps a request up to an entry, counted from 0: a message's parts then its calls, or
-    tools.
+    """A wish that the vendor's cache keeps a request up to an entry. Entries are counted from 0: a message's parts and
+    then its calls, or the tools.
     """
 
     place: int
-    """The last entry that is kept: of a message its parts (a plain text is one), then its calls; of tools the tool."""
+    """The number of the last entry that is kept. A message's entries are its parts (a plain text is one part), then its
+    calls; those of tools are the tools.
+    """
     long: bool = False
-    """Whether it is kept for an hour or more; else for minutes."""
+    """True if the cache is to keep it for an hour or more, false for some minutes."""
 
 
 class Message(msgspec.Struct, frozen=True, omit_defaults=True):
     """One turn of the conversation."""
 
     role: Role
-    """Who says it."""
+    """The author of the turn: `user`, `assistant` (the model), `system` or `developer` for instructions, or `tool` for
+    a tool's result.
+    """
     content: str | list[Part]
-    """A text, or a list of text and image parts."""
+    """The turn as a text, or as a list of text and image parts."""
     tool_calls: tuple[ToolCall, ...] = ()
-    """The calls of an assistant's turn."""
+    """The tool calls of an assistant's turn."""
     tool_call_id: str | None = None
-    """The id of the call that a message of role `tool` answers; else null."""
+    """The id of the call that has this result, in a message of role `tool`; null otherwise."""
     cache_marks: tuple[CacheMark, ...] = ()
-    """The wishes for the vendor's cache."""
+    """The cache marks of the message: wishes for the vendor's cache."""
     thoughts: tuple[Thought, ...] = ()
-    """What the model thought in an assistant's turn."""
+    """The thoughts of the model in an assistant's turn."""
 
     def text(self) -> str:
         """The text parts, joined."""
@@ -161,14 +169,14 @@ class Tool(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ToolChoice(msgspec.Struct, frozen=True):
-    """Whether the model may, must not or must call a tool; with `named`, the tool that it must call."""
+    """The choice of tools: the model may, must not or must call one; with `named`, the tool that it must call."""
 
     mode: Literal["auto", "none", "required", "named"]
     name: str | None = None
 
 
 class Tools(msgspec.Struct, frozen=True, kw_only=True):
-    """The tools on offer, and how they may be called. None leaves the vendor's default."""
+    """The tools that the model is offered, and the rules for calling them. None leaves the vendor's default."""
 
     offered: tuple[Tool, ...] = ()
     choice: ToolChoice | None = None
@@ -198,8 +206,8 @@ class JsonAnswer(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Caching(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """OpenAI's cache options beside marks. `key`: requests with the same key begin alike. `explicit`: only what is marked
-    is written. `retention`: how long the vendor keeps it at most.
+    """OpenAI's cache options besides marks. `key` is shared by requests with the same beginning; with `explicit` only
+    what is marked is written; `retention` is the longest time for which the vendor keeps it.
     """
 
     key: str | None = None
@@ -211,10 +219,10 @@ NO_CACHING = Caching()
 
 
 class Sampling(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Everything that a vendor is asked beside messages and tools; None leaves the vendor's default. `user` is the caller's
+    """The options of a request besides messages and tools; None leaves the vendor's default. `user` is the caller's
     name for its user. `thinking_budget` is the most tokens of thoughts, for vendors that count them; an effort is given
-    beside it. `shows_thoughts`: the caller gets the text of the thoughts. `signs_thoughts`: the caller gets the signatures
-    that it needs to send thoughts back.
+    beside it. With `shows_thoughts` the caller gets the text of the thoughts, with `signs_thoughts` the signatures with
+    which thoughts can be sent back.
     """
 
     temperature: float | None = None
@@ -234,7 +242,7 @@ class Sampling(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     @property
     def hands_thoughts_on(self) -> bool:
-        """Whether the caller gets the thoughts or their signatures."""
+        """Whether the caller gets the thoughts, or their signatures."""
         return self.shows_thoughts or self.signs_thoughts
 
 
@@ -276,7 +284,7 @@ def bytes_of_tools(tools: Tools, json_answer: JsonAnswer | None) -> int:
 
 
 def answer_tool(answer: JsonAnswer) -> Tool:
-    """A tool whose arguments are the answer, for models that cannot be held to JSON in another way. If `is_wrapped`, the
+    """A tool whose arguments are the answer, for models that can be held to JSON in no other way. If `is_wrapped`, the
     answer is its only argument.
     """
     schema = answer.schema or {"type": "object", "additionalProperties": True}
@@ -289,8 +297,9 @@ def answer_tool(answer: JsonAnswer) -> Tool:
 
 
 def is_wrapped(answer: JsonAnswer) -> bool:
-    """Whether the answer has to be wrapped in an argument. Arguments are an object with named properties, and a model that
-    is asked for any object calls with an empty one (github.com/BerriAI/litellm/pull/35218, read 2026-11).
+    """Whether the answer has to be wrapped in an argument. The arguments of a call are an object with named properties,
+    and a model that is asked for any object calls the tool with an empty one (github.com/BerriAI/litellm/pull/35218,
+    read 2026-11).
     """
     schema = answer.schema or {}
     return schema.get("type") != "object" or not schema.get("properties") or not _ALTERNATIVES.isdisjoint(schema)

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 
 
 class _Clock:
-    """`ahead_s`: seconds by which the machine's clock is ahead of the right time."""
+    """The correction of the machine's clock. `ahead_s` is the number of seconds by which it is ahead of the right time."""
 
     ahead_s = 0.0
 

@@ -49,7 +49,7 @@ class ErrorBody(msgspec.Struct, frozen=True, omit_defaults=True):
     retry_after_s: float | None = None
     details: dict[str, str] | None = None
     final: bool = False
-    """Asking again is useless, although most errors of this code may pass."""
+    """Whether a repeat is useless although it may help for most errors of this code."""
 
 
 class RebootError(Exception):
@@ -70,7 +70,7 @@ class RebootError(Exception):
         super().__init__(message)
         self.message = message
         self.asked_wait_s = retry_after_s
-        """Seconds that the vendor asked for; `retry_after_s` may be a guess."""
+        """The seconds that the vendor asked for; `retry_after_s` may be a guess."""
         self.retry_after_s = retry_after_s if retry_after_s is not None else self.default_retry_after_s
         self.details = details
 
@@ -297,7 +297,7 @@ def _by_code(root: type[RebootError]) -> dict[str, type[RebootError]]:
 
 _KINDS = _by_code(RebootError)
 _FINAL = {kind.code: kind for kind in (OperatorCredentials, EndUnknown)}
-"""Classes that are not worth another try, although others with the same code are."""
+"""Classes for which a repeat is useless, although it may help for other classes with the same code."""
 
 
 def kind_of(body: ErrorBody) -> type[RebootError]:

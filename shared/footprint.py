@@ -1,7 +1,7 @@
-"""Estimates how much memory a request takes once it is decoded; its bytes alone do not say that.
+"""Estimates how much memory a request takes once it is decoded. The number of its bytes alone does not say that.
 
-160,000 empty lists in a tool's schema are 160 KB in transit and 32 MB once decoded. One emoji makes a text of three million
-letters four times as large.
+160,000 empty lists in a tool's schema are 160 KB in transit and 32 MB once decoded. One emoji makes a text of three
+million letters four times as large.
 """
 
 from __future__ import annotations
@@ -15,10 +15,11 @@ from shared.chat import Message, Sampling, TextPart, Tools
 from shared.json_bounds import nodes_of
 
 NODE_BYTES = 50
-"""Memory of one value of a schema."""
+"""Bytes in memory of one value of a schema."""
 PART_BYTES = 25
-"""Memory of one part of a message beside its text. Both numbers are measured (2026-11) and divided by the copies that a
-worker makes of a plain payload, because the whole footprint is multiplied by these (`workers/loop/large_jobs.py`).
+"""Bytes in memory of one part of a message beside its text. Both numbers are measured (2026-11) and divided by the
+number of copies that a worker makes of a plain payload, because the whole footprint is multiplied by that number
+(`workers/loop/large_jobs.py`).
 """
 
 

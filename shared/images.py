@@ -6,7 +6,7 @@ import base64
 import binascii
 
 KINDS = ("png", "jpeg", "gif", "webp")
-"""Kinds that some vendor takes. `jpg` is another spelling of `jpeg`."""
+"""Kinds that at least one vendor takes. `jpg` is another spelling of `jpeg`."""
 BEGINNINGS = {b"\x89PNG": "png", b"\xff\xd8\xff": "jpeg", b"GIF8": "gif"}
 RIFF, WEBP = slice(0, 4), slice(8, 12)
 BEGINNING = 16
@@ -15,7 +15,7 @@ BEGINNING = 16
 
 def image_kind(url: str) -> str:
     """The kind that the image's bytes show, otherwise the kind that the data URL names, in its usual spelling. Vendors
-    compare both and refuse an image with a wrong label, which files from phones and browsers often have.
+    compare the two and refuse an image with a wrong label, which files from phones and browsers often have.
     """
     data = url.find(",") + 1
     said = url[: data - 1].removeprefix("data:image/").removesuffix(";base64").lower()

@@ -24,7 +24,7 @@ RUN_REQUEST = "run_request"
 
 class Fallback(msgspec.Struct, frozen=True, kw_only=True):
     """A model that serves a request if the models before it have failed, at the price that was fixed at admission.
-    `sampling` is what this model is asked; the form of the answer is the job's.
+    `sampling` has the options in the form for this model; the form of the answer is the job's.
     """
 
     model: Model
@@ -34,7 +34,9 @@ class Fallback(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class JobHead(msgspec.Struct, frozen=True, kw_only=True):
-    """An admitted request without what the vendor is asked. The catalogue's row and the prices are those of its admission."""
+    """An admitted request without the question to the vendor. The catalogue's row and the prices are those of its
+    admission.
+    """
 
     id: str
     account_id: str
@@ -47,17 +49,18 @@ class JobHead(msgspec.Struct, frozen=True, kw_only=True):
     batch_line: BatchLine | None = None
     """The line of the batch, if the request is an item of one."""
     keep_until: datetime | None = None
-    """Until when Postgres keeps the answer; None: it is in the journal only."""
+    """The time until which Postgres keeps the answer; None if only the journal has it."""
     footprint: int = 0
-    """Memory that the request takes, in bytes of payload (`shared/footprint.py`); a larger payload counts instead."""
+    """The memory that the request takes, in bytes of payload (`shared/footprint.py`); a larger payload counts instead.
+    """
     keeps_asked: bool = True
     """Whether the messages are kept with the answer, if they are short. A stored response has them already."""
     fallbacks: tuple[Fallback, ...] = ()
-    """The models that serve it if its model has failed, in order."""
+    """The models that serve the request if its model has failed, in order."""
     tried: tuple[Tried, ...] = ()
-    """The models of the chain that the job is done with: those that have failed, and those that nobody served."""
+    """The models of the chain that are out: those that have failed, and those that nobody served."""
     traceparent: str = ""
-    """The front door's span (`shared/runtime/traces.py`), as W3C writes it; empty if there is none."""
+    """The front door's span in W3C's form (`shared/runtime/traces.py`); empty if there is none."""
 
     @property
     def has_chain(self) -> bool:
@@ -68,7 +71,7 @@ class JobHead(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def calls_before(self) -> int:
-        """Calls of the models that were called before."""
+        """The number of calls of the models that were tried before."""
         return sum(one.calls for one in self.tried)
 
     @property
@@ -82,7 +85,7 @@ class JobHead(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Job(JobHead, frozen=True, kw_only=True):
-    """An admitted request, with what the vendor is asked."""
+    """An admitted request with the question to the vendor."""
 
     messages: list[Message]
     sampling: Sampling
@@ -103,7 +106,9 @@ class Job(JobHead, frozen=True, kw_only=True):
 
 
 class PackedJob(JobHead, frozen=True, kw_only=True):
-    """A `Job` on its way to a worker. The part that only the worker reads is already packed, so its memory is its bytes."""
+    """A `Job` on its way to a worker. The part that only the worker reads is packed, so that it takes no more memory
+    than its bytes.
+    """
 
     messages: msgspec.Raw
     sampling: msgspec.Raw
@@ -125,7 +130,7 @@ class PackedJob(JobHead, frozen=True, kw_only=True):
 
 
 class Served(msgspec.Struct, frozen=True, tag="s", array_like=True):
-    """The first event of a request that is served by another model than the first of its chain."""
+    """The first event of a request that another model than the first of its chain serves."""
 
     model: str
 
@@ -138,9 +143,10 @@ class Chunk(msgspec.Struct, frozen=True, tag="c", array_like=True):
 
 
 class Done(msgspec.Struct, frozen=True, tag="d", array_like=True):
-    """The end of a request that succeeded. If nothing was sent before it (a JSON answer), `text`, `calls` and `thoughts`
-    are the whole answer; after a stream `text` is None. `call_places` gives the characters of text before each call; if it
-    is empty, all text comes before the calls. `served_tier` is the tier that the vendor names, if one was asked for.
+    """The end of a request that succeeded. If nothing was sent before it (a JSON answer), `text`, `calls` and
+    `thoughts` are the whole answer; after a stream `text` is None. `call_places` has the number of characters of text
+    before each call; if it is empty, all text comes before the calls. `served_tier` is the tier that the vendor names,
+    if one was asked for.
     """
 
     finish_reason: str
@@ -169,23 +175,23 @@ class Failed(msgspec.Struct, frozen=True, tag="e", array_like=True):
 
 
 class KeptAnswer(msgspec.Struct, frozen=True, array_like=True):
-    """What Postgres keeps of a request whose caller may come back: the whole answer as its last event, and the messages
-    that were asked (None if they were too long to keep).
+    """The part of a request that Postgres keeps for a caller who may come back: the whole answer as its last event, and
+    the messages of the request (None if they were too long to keep).
     """
 
     done: Done
     messages: list[Message] | None
     model: str | None = None
-    """The model that answered, if it is not the first of the chain."""
+    """The model that answered, if it is not the first of the chain; else None."""
 
 
 AnswerPart = Chunk | CallPiece | ThoughtPiece
-"""An event before the end."""
+"""An event before the last one."""
 
 
 def bytes_of(part: AnswerPart) -> int:
-    """UTF-8 bytes of what the model wrote. The first piece of a tool call counts its name. A thought counts its signature,
-    which stands for the part that is not shown.
+    """UTF-8 bytes of the model's output in this part. The first piece of a tool call counts the tool's name. A thought
+    counts its signature, which stands for the part that is not shown.
     """
     if isinstance(part, Chunk):
         return len(part.text.encode())

@@ -1,14 +1,14 @@
 """Limits for JSON before it is decoded: the number of nodes, counted in the bytes, and the depth.
 
-The length alone does not limit the cost. 18 MB of `[],[],…` are six million lists: half a gigabyte, and seconds of a thread
-that everybody shares. Code that walks through a value calls itself once or twice per level.
+The length alone does not limit the cost. 18 MB of `[],[],…` are six million lists: half a gigabyte, and seconds of a
+thread that everybody shares. Code that walks through a value calls itself once or twice per level.
 
-What passes these limits can be decoded, compared, encoded and walked through by all later code. Decoding a node takes up to
-a quarter of a microsecond and 140 bytes. The first library that fails on depth is Google's SDK, at about 390 levels;
-decoders stop at the interpreter's limit, about 1,000.
+JSON within these limits can be decoded, compared, encoded and walked through by all later code. Decoding a node takes
+up to a quarter of a microsecond and 140 bytes. The first library that fails on depth is Google's SDK, at about 390
+levels; decoders stop at the interpreter's limit, about 1,000.
 
-The bytes are counted with functions of `bytes` only: everything but brackets, commas and quotes is deleted, then strings
-are deleted, and the rest is counted.
+The bytes are counted with functions of `bytes` only: everything but brackets, commas and quotes is deleted, then
+strings are deleted, and the rest is counted.
 """
 
 from __future__ import annotations
@@ -118,7 +118,7 @@ def _too_deep() -> str:
 
 
 def excess(bounds: Bounds, *texts: bytes) -> Literal["nodes", "depth"] | None:
-    """Which limit the texts exceed, or None."""
+    """The limit that the texts exceed, or None."""
     nodes = 0
     for text in texts:
         more, depth = _count(text, bounds.nodes_max)

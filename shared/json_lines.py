@@ -5,8 +5,8 @@ from __future__ import annotations
 import msgspec
 
 LINE_ENDS = {"\u2028": rb"\u2028", "\u2029": rb"\u2029", "\u0085": rb"\u0085"}
-"""Characters that end no line of a file or an event, but that many readers split at, as Python's `str.splitlines` does. The
-other such characters are control characters, which JSON always escapes.
+"""Characters that end no line of a file or an event, but at which many readers split, as Python's `str.splitlines`
+does. The other such characters are control characters, which JSON always escapes.
 """
 _json_bytes = msgspec.json.Encoder().encode
 _LF, _CR, _FIRST_OF_THREE, _FIRST_OF_TWO = b"\n\r\xe2\xc2"

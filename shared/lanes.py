@@ -9,17 +9,17 @@ FLEX_PROVIDERS = ("openai", "gemini")
 """Providers with the service tier flex."""
 Lane = Literal["interactive", "batch", "flex"]
 LANES: tuple[Lane, ...] = get_args(Lane)
-"""The lanes. `flex` has all requests of that tier, single ones and lines of batches, so that its slow calls have slots of
-their own.
+"""The lanes. All requests of the tier flex, single ones and lines of batches, are in the lane `flex`, so that their
+slow calls have slots of their own.
 """
 ServiceTier = Literal["default", "flex"]
-"""What a request may ask for: the vendor's ordinary service, or slower calls at a lower price."""
+"""The service tier of a request: the vendor's ordinary service, or slower calls at a lower price."""
 
 QueueName = NewType("QueueName", str)
 """`q:<provider>:<lane>`: a sorted set of request ids by due time, in Unix milliseconds."""
 Feed: TypeAlias = str
-"""The name of what feeds batch lines to one queue: `openai` feeds the provider's batch lane, `openai:flex` its flex lane.
-Cursors, lines and items of batches store it as their provider.
+"""The name of what feeds batch lines to one queue: `openai` feeds the provider's batch lane, `openai:flex` its flex
+lane. In the rows of cursors, lines and items of batches, the column `provider` has this name.
 """
 FLEX = ":flex"
 
@@ -45,7 +45,7 @@ def lane_of(name: QueueName) -> str:
 
 
 def short_name(name: QueueName) -> str:
-    """`provider:lane`, as operators and metrics call a queue."""
+    """`provider:lane`, the name of a queue for operators and metrics."""
     return name.removeprefix("q:")
 
 

@@ -21,7 +21,7 @@ COST_MAX = NanoUsd(BIGINT_MAX // TOKENS_PER_PRICE - 1)
 FACTOR_MIN, FACTOR_MAX, FACTOR_DECIMALS = Decimal("1e-9"), Decimal(1_000), 18
 FACTOR_WORDS = "0, or a decimal number from 0.000000001 to 1000 with at most 18 decimals"
 Writes = Literal["none", "short", "long"]
-"""Whether a request may make its vendor write to a cache, and whether that is kept for minutes or longer."""
+"""Whether a request may make its vendor write to a cache, and if so, whether for minutes or for longer."""
 UsdText = Annotated[
     str,
     msgspec.Meta(
@@ -82,13 +82,13 @@ class Rates(msgspec.Struct, frozen=True, omit_defaults=True):
         return inputs + written_short * write + usage.written_long * write_long + usage.output * self.output
 
     def dearest_input(self, writes: Writes) -> int:
-        """The highest price of an input token, if the vendor writes no more to its cache than `writes` says."""
+        """The highest price of an input token, for a vendor that writes no more to its cache than `writes` says."""
         short = 0 if writes == "none" else self.cache_write or 0
         long = self.cache_write_long or 0 if writes == "long" else 0
         return max(self.input, self.cached or 0, short, long)
 
     def times(self, factor: Decimal) -> Self:
-        """Each rate times `factor`, rounded up: what a customer pays."""
+        """Each rate times `factor`, rounded up: the customer's price."""
         rates = ((name, getattr(self, name)) for name in RATES)
         scaled = {name: _scaled(rate, factor) for name, rate in rates if rate is not None}
         return msgspec.structs.replace(self, **scaled)
@@ -129,7 +129,7 @@ class Price(Rates, frozen=True):
         return max(rates.dearest_input(writes) for rates in possible), max(rates.output for rates in possible)
 
     def hold(self, input_bound: int, output_limit: int, writes: Writes = "long") -> NanoUsd:
-        """Nano-USD that no usage within these bounds exceeds."""
+        """The nano-USD that no usage within these bounds exceeds."""
         input_price, output_price = self.dearest(input_bound, writes)
         return NanoUsd(divide_up(input_bound * input_price + output_limit * output_price, TOKENS_PER_PRICE))
 

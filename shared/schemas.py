@@ -1,4 +1,4 @@
-"""Adapts the JSON Schema of a tool's arguments to what every vendor takes: an object that says so."""
+"""Adapts the JSON Schema of a tool's arguments to what every vendor takes: an object with `type` and `properties`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 DEFINITIONS = ("#/$defs/", "#/definitions/")
 REFERENCES_MAX = 8
-"""Most references that are followed one after the other."""
+"""The most references that are followed one after the other."""
 
 
 def object_schema(schema: dict[str, Any]) -> dict[str, Any]:

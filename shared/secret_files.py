@@ -65,7 +65,7 @@ class RotatingSecret:
 
 
 class SecretEnvironment(Mapping[str, str]):
-    """The environment, with the content of the files of the secrets `names` as of the last reading."""
+    """The environment, in which the secrets `names` have the content of their files as of the last reading."""
 
     def __init__(self, environment: Mapping[str, str], names: Iterable[str]) -> None:
         """Raises `ValueError`, as `secret` does."""

@@ -1,5 +1,5 @@
-"""How the text of each setting becomes its value. Each parser raises `ValueError` with what the setting takes, as words that
-follow "it takes".
+"""Parsers that turn the text of each setting into its value. Each raises `ValueError` with what the setting takes, in
+words that follow "it takes".
 """
 
 from __future__ import annotations

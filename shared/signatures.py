@@ -1,12 +1,13 @@
-"""Signatures of thoughts, wrapped for their way through callers: each says which model made it, so that no vendor is sent
-another's.
+"""Signatures of thoughts, wrapped for their way through callers: each says which model made it, so that no vendor is
+sent another vendor's.
 
 rm2~<api>/<upstream>~<r: redacted>~<digest>~<text, if the caller does not get it>~<the vendor's signature>
 
-The digest covers the text and the vendor's signature, so that a truncated signature is recognised. Nothing is stored here.
+The digest covers the text and the vendor's signature, so that a truncated signature is recognised. Nothing is stored
+here.
 
-A vendor takes thoughts unchanged or refuses the request. Therefore a thought is left out if another model made it, if it
-was changed, or if its vendor did not sign it and takes no unsigned ones.
+A vendor takes thoughts unchanged or refuses the request. Therefore a thought is left out if another model made it, if
+it was changed, or if its vendor did not sign it and takes no unsigned ones.
 """
 
 from __future__ import annotations
@@ -25,11 +26,11 @@ REDACTED = "r"
 WITHOUT_TEXT = frozenset({"openai-responses", "gemini"})
 """APIs that take a signature back without a text; a thought without a signature cannot be sent to them."""
 UNSIGNED = frozenset({"deepseek-chat"})
-"""APIs that take the text back and know no signatures; an unsigned thought may be theirs."""
+"""APIs that take the text back and know no signatures; an unsigned thought may come from one of them."""
 NOT_TOLD = frozenset({"gemini"})
 """APIs that sign something other than the thoughts that they show, and take none of those back."""
 OF_BYTES = frozenset({"gemini"})
-"""APIs whose signatures are bytes, as encrypted data always is."""
+"""APIs whose signatures are bytes, like all encrypted data."""
 
 
 def wrapped(model: Model, signature: str | None, text: str = "", *, shown: bool = True, redacted: bool = False) -> str:
@@ -49,7 +50,9 @@ def own_signature(model: Model, given: str | None) -> str | None:
 
 
 def own_thought(model: Model, given: Thought) -> Thought | None:
-    """The thought as this model's vendor made it; None if another model made it, or if it was changed."""
+    """The thought in the form in which this model's vendor made it; None if another model made it, or if it was
+    changed.
+    """
     if given.signature is None:
         return given if given.text and model.api in UNSIGNED else None
     version, *parts = given.signature.split(SEPARATOR, 5)

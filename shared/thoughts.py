@@ -1,7 +1,8 @@
-"""What a model thought before it answered: the whole thought, pieces of it in a stream, and its place among text and calls.
+"""The thoughts of a model before its answer: the whole thought, pieces of it in a stream, and its place among text and
+calls.
 
-Vendors show a summary or the thoughts themselves, and some want them back unchanged in a loop of tools. What they want back
-is the `signature`: opaque text, base 64 if the vendor has bytes.
+Vendors show a summary or the thoughts themselves, and some want them back unchanged in a loop of tools. The data that
+they want back is the `signature`: opaque text, base 64 if the vendor has bytes.
 """
 
 from __future__ import annotations
@@ -14,25 +15,25 @@ import msgspec
 
 
 class Thought(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One block of what the model thought."""
+    """One thought of the model."""
 
     text: str = ""
-    """What the vendor shows of the thought; empty where it shows nothing."""
+    """The text that the vendor shows of the thought; empty if it shows nothing."""
     signature: str | None = None
-    """What the vendor wants back unchanged: Claude's signature or redacted data, Gemini's thoughtSignature, OpenAI's
-    encrypted_content.
+    """The data that the vendor wants back unchanged: Claude's signature or redacted data, Gemini's thoughtSignature,
+    OpenAI's encrypted_content. Null if there is none.
     """
     redacted: bool = False
-    """Whether `signature` is Claude's redacted data."""
+    """True if `signature` is Claude's redacted data."""
     id: str | None = None
-    """The vendor's own id of the thought; null for none."""
+    """The vendor's own id of the thought; null if it has none."""
     after_text: int = 0
-    """Characters of the answer's text before this thought."""
+    """The characters of the answer's text that come before this thought."""
     after_calls: int = 0
-    """Calls of the answer before this thought."""
+    """The number of the answer's calls that come before this thought."""
 
     def bytes_in(self) -> int:
-        """UTF-8 bytes that a vendor is sent of the thought."""
+        """The UTF-8 bytes of the thought in a request to the vendor."""
         return len(self.text.encode()) + len((self.signature or "").encode()) + len((self.id or "").encode())
 
 

@@ -18,7 +18,9 @@ _MARKS = (
 
 
 class NotUtf8(ValueError):
-    """The message continues a sentence after "is": `in UTF-16`, or `not in UTF-8: byte 0xe9 in line 3 …`."""
+    """Text that is not UTF-8. The message continues a sentence after "is": `in UTF-16`, or `not in UTF-8: byte 0xe9 in
+    line 3 …`.
+    """
 
 
 class Utf8Check:

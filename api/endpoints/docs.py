@@ -36,13 +36,13 @@ class Links(msgspec.Struct, frozen=True, kw_only=True):
     """Paths of this service from which everything else can be found."""
 
     docs: str
-    """The manual."""
+    """The path of the manual."""
     openapi: str
-    """The description of the API as OpenAPI 3.1."""
+    """The path of the API's description as OpenAPI 3.1."""
     endpoint: str
-    """Where chat requests are sent."""
+    """The path to which chat requests are sent."""
     models: str
-    """The list of all models."""
+    """The path of the list of all models."""
 
 
 LINKS = Links(docs="/docs", openapi="/openapi.json", endpoint="/api/endpoint", models="/api/models")

@@ -23,8 +23,8 @@ from shared.catalogue.models import Catalogue, Model
 from shared.errors import InvalidRequest
 
 LIMIT_MAX = 1_000
-AFTER = "In Anthropic's form: the last id of the page before."
-BEFORE = "In Anthropic's form: the first id of the page after."
+AFTER = "The last id of the page before, in Anthropic's form."
+BEFORE = "The first id of the page after, in Anthropic's form."
 
 
 class ModelsQuery(msgspec.Struct, frozen=True):
@@ -35,7 +35,7 @@ class ModelsQuery(msgspec.Struct, frozen=True):
         | msgspec.UnsetType
     ) = msgspec.UNSET
     limit: Annotated[
-        int, msgspec.Meta(ge=1, le=LIMIT_MAX, description="In Anthropic's form: the most models on a page.")
+        int, msgspec.Meta(ge=1, le=LIMIT_MAX, description="The most models on a page, in Anthropic's form.")
     ] = LIMIT_MAX
     after_id: Annotated[str, msgspec.Meta(description=AFTER)] | msgspec.UnsetType = msgspec.UNSET
     before_id: Annotated[str, msgspec.Meta(description=BEFORE)] | msgspec.UnsetType = msgspec.UNSET

@@ -86,7 +86,7 @@ class RequestView(RequestSummary, frozen=True, kw_only=True):
 
 
 async def view_of(pool: asyncpg.Pool, client: redis.asyncio.Redis, logged: LoggedRequest) -> RequestView:
-    """Everything that is known of the request. Raises `Unavailable`."""
+    """All that is known about the request. Raises `Unavailable`."""
     known = await known_of(client, logged.id)
     logged = as_served(logged, known)
     answer, asked = known.answer, known.job.messages if known.job else None
@@ -108,14 +108,14 @@ async def view_of(pool: asyncpg.Pool, client: redis.asyncio.Redis, logged: Logge
 
 
 async def bytes_kept(pool: asyncpg.Pool, client: redis.asyncio.Redis, logged: LoggedRequest) -> int:
-    """The approximate size of what `view_of` reads. Raises `Unavailable`."""
+    """The approximate bytes that `view_of` reads. Raises `Unavailable`."""
     job, journal = await size_of(client, logged.id)
     is_kept = journal is None and logged.keep_until and logged.state != "pending"
     return job + (await answer_bytes(pool, logged.id) if is_kept else journal or 0)
 
 
 async def summaries_of(client: redis.asyncio.Redis, page: list[LoggedRequest]) -> list[RequestSummary]:
-    """Lines of the history. Raises `Unavailable`."""
+    """The entries of the list of requests. Raises `Unavailable`."""
     pending = [logged.id for logged in page if logged.state == "pending"]
     running = await running_among(client, pending)
     return [_summary(logged, Known(running=logged.id in running)) for logged in page]
@@ -148,12 +148,12 @@ def _receipt(logged: LoggedRequest, known: Known) -> Receipt:
 
 
 def as_served(logged: LoggedRequest, known: Known) -> LoggedRequest:
-    """The row with the model that serves: the journal knows a moment before Postgres that another model of the chain does."""
+    """The row with the model that serves: the journal knows it a moment before Postgres."""
     return logged.at(known.served_by) if known.served_by and logged.state == "pending" else logged
 
 
 def state_of(logged: LoggedRequest, known: Known) -> State:
-    """The state of the request; the journal knows of its end a moment before Postgres does."""
+    """The state of the request. The journal knows about its end a moment before Postgres does."""
     if logged.state != "pending":
         return logged.state
     match known.end:
@@ -184,7 +184,7 @@ def _charged(logged: LoggedRequest, known: Known) -> int:
 
 
 def error_of(logged: LoggedRequest, known: Known) -> RequestError | None:
-    """Why the request did not succeed."""
+    """The reason for which the request did not succeed; None if it did or has not ended."""
     if logged.error_code:
         return RequestError(logged.error_code, logged.error_message or "")
     return RequestError(known.end.error.code, known.end.error.message) if isinstance(known.end, Failed) else None

@@ -1,1 +1,1 @@
-"""Batches and their files, as front doors and workers both know them."""
+"""Batches and their files, for front doors and workers."""

@@ -25,15 +25,15 @@ LISTED_AT = "/api/batches"
 """The native route that lists an account's batches; other APIs have their own."""
 RESULTS_PER_READ = 200
 RESULT_BYTES = 200
-"""Estimated memory of one result beside its answer and its request."""
+"""Estimated bytes in memory of one result, without its answer and its request."""
 State = Literal[
     "validating", "in_progress", "paused", "finalizing", "completed", "failed", "expired", "cancelling", "cancelled"
 ]
 
 
 class AskedElse(msgspec.Struct, frozen=True, array_like=True):
-    """A fallback model of a line: the name that was asked for, and what that model is asked. The form of the answer is the
-    line's. `ignored` are fields of the line that this model is not told.
+    """A fallback model of a line: the name that was asked for, and the request in the form for this model. The form of
+    the answer is the line's. `ignored` are fields of the line that are left out for this model.
     """
 
     model: str
@@ -42,7 +42,7 @@ class AskedElse(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Ask(msgspec.Struct, frozen=True, array_like=True):
-    """What one line asks for. `max_tokens` is None if the line left it out."""
+    """The request in one line. `max_tokens` is None if the line left it out."""
 
     model: str
     messages: list[Message]
@@ -53,13 +53,13 @@ class Ask(msgspec.Struct, frozen=True, array_like=True):
     ignored: tuple[str, ...] = ()
     """Fields that were left out of the line."""
     told: bytes | None = None
-    """JSON that the answer repeats of the line, for APIs whose answers do that."""
+    """The fields of the line that its answer repeats, as JSON; None for APIs whose answers repeat none."""
     others: tuple[AskedElse, ...] = ()
     """The fallback models of the line, in order. If there are any, messages and tools keep all cache marks, because each
-    model takes others.
+    model takes different ones.
     """
     passed: tuple[str, ...] = ()
-    """Models that the line names before `model` and that nobody could call when it was sent."""
+    """Models that the line names before `model`, and that nobody could call when the line was sent."""
 
     def answered_by(self, kept: KeptAnswer) -> tuple[str, tuple[str, ...]]:
         """The model that gave the answer, and the fields that were left out for it."""
@@ -101,16 +101,18 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True):
     ended_at: datetime | None
     expires_at: datetime
     reason: str | None = None
-    """Why the service itself cancelled it: `key_revoked` or `key_expired`."""
+    """The reason for which the service itself cancelled the batch: `key_revoked` or `key_expired`; None if it did not.
+    """
     results_until: datetime | None = None
-    """The time until which results are promised; None for a batch of a release that did not store it."""
+    """The time until which results are promised; None for a batch that was created by a release which did not store it.
+    """
     saved_nano: NanoUsd = NanoUsd(0)
-    """What lines at the tier flex would have cost more at the default tier, in nano-USD."""
+    """The nano-USD that lines at the tier flex have saved, compared with the default tier."""
 
 
 class Result(msgspec.Struct, frozen=True, kw_only=True):
-    """A line that has ended. A success has its packed `KeptAnswer` in `answer`, and what was `asked`; a failure has a code
-    and a message. `request_id` is None if the line was never fed.
+    """A line that has ended. A success has its packed `KeptAnswer` in `answer`, and the request in `asked`; a failure
+    has a code and a message. `request_id` is None if the line was never fed.
     """
 
     number: int
@@ -129,7 +131,7 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ResultPage(msgspec.Struct):
-    """Ended lines in the order of the file, to be taken from the left. If there are `more`, they come after line number
+    """Ended lines in the order of the file; take them from the left. If there are `more`, these come after line number
     `after`.
     """
 

@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 
 
 def cost_bound(ask: Ask, model: Model, settings: Settings) -> NanoUsd:
-    """What would be held for the line with `model`, at the model's price times the factor for batches."""
+    """The nano-USD that would be held for the line with `model`: the upper bound at the model's price, times the factor
+    for batches.
+    """
     limit, _ = output_limit(model, ask.max_tokens, settings)
     bound = input_bound(ask.messages, model.image_tokens or 0, ask.tools, ask.sampling.json_answer)
     marked = with_marks_taken(model, ask.messages, ask.tools)

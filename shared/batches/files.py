@@ -33,11 +33,11 @@ class LineError(msgspec.Struct, frozen=True):
     code: str
     """The code of the error, one of `/docs/errors`."""
     message: str
-    """What is wrong with the line, and what to do."""
+    """A sentence that says what is wrong with the line, and what to do."""
 
 
 class Line(msgspec.Struct, frozen=True, kw_only=True):
-    """A line of a file. If it was understood, it has `asked`, for the feed `provider`; otherwise `error_code` and
+    """A line of a file. A line that was understood has `asked`, for the feed `provider`; any other has `error_code` and
     `error_message`.
     """
 
@@ -50,7 +50,7 @@ class Line(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Contents(NamedTuple):
-    """What an upload contained. `counted` is the number of bytes that its lines count towards the quota."""
+    """The contents of an upload. `counted` is the number of bytes that its lines count towards the quota."""
 
     bytes: int
     counted: int
@@ -67,7 +67,7 @@ class File(msgspec.Struct, frozen=True, kw_only=True):
     form: Form
     filename: str
     endpoint: str | None
-    """The endpoint that its lines are for; None until one line was understood."""
+    """The endpoint that the file's lines are for; None until one line was understood."""
     state: str
     bytes: int
     lines: int
@@ -130,8 +130,8 @@ async def add_lines(pool: asyncpg.Pool, file: File, lines: list[Line]) -> None:
 
 
 async def finish_file(pool: asyncpg.Pool, file: File, key_id: str, has: Contents) -> File:
-    """Make the file usable, with the `endpoint` and `expires_at` of `file`. Raises `KeyEnded` if the key that sends it has
-    ended meanwhile, and `Unavailable`, also if the upload was given up.
+    """Make the file usable, with the `endpoint` and `expires_at` of `file`. Raises `KeyEnded` if the key that sends it
+    has ended meanwhile, and `Unavailable` if Postgres does not answer or the upload was given up.
     """
     fields = (file.id, has.bytes, has.lines, has.bad_lines, file.endpoint, file.expires_at, key_id, has.counted)
     ((reason, done),) = await rows_of(pool, FILES["ready"], *fields)

@@ -1,7 +1,7 @@
-"""How many bytes an account's files may have together, and how many a file counts.
+"""The quota in bytes for all files of an account, and the bytes that a file counts.
 
-A file counts the bytes of its lines, and room for them is taken before they are stored. Answers of batches do not count:
-each was paid for at its vendor's price.
+A file counts the bytes of its lines, and room for them is taken before they are stored. Answers of batches do not
+count: each was paid for at its vendor's price.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ SIGNS_PER_SILENCE = 4
 
 
 class Announced(NamedTuple):
-    """What is known of an upload before its lines: its length in bytes (0 if it does not say), and whether the account's
-    balance limits it, too (`by_credit`).
+    """The facts about an upload before its lines: its length in bytes (0 if it is not announced), and whether the
+    account's balance limits it, too (`by_credit`).
     """
 
     bytes: int = 0
@@ -43,7 +43,7 @@ class TakenRoom:
     """
 
     def __init__(self, pool: asyncpg.Pool, file: File, announced: Announced, settings: Settings) -> None:
-        """`begin_file` has already taken the announced bytes."""
+        """`begin_file` must have taken the announced bytes."""
         self._pool = pool
         self._file = file
         self._announced = announced
@@ -52,9 +52,9 @@ class TakenRoom:
         self._told_at = time.monotonic()
 
     async def reach(self, counted: int) -> None:
-        """Take room for `counted` bytes in all. Postgres is asked only if more is needed, or if it has not been told for a
-        while that the upload is alive. Raises `RequestTooLarge` or `InsufficientCredit` if there is no room, and
-        `Unavailable`, also if the upload was given up.
+        """Take room for `counted` bytes in all. Postgres is asked only if more room is needed, or if it was not told
+        for a while that the upload is alive. Raises `RequestTooLarge` or `InsufficientCredit` if there is no room, and
+        `Unavailable` if Postgres does not answer or the upload was given up.
         """
         settings, wanted = self._settings, max(counted, self._taken)
         silent_s = time.monotonic() - self._told_at
@@ -75,7 +75,7 @@ class TakenRoom:
 
 
 def bytes_of(line: Line, sent: int) -> int:
-    """Bytes that a line counts which was sent as `sent` bytes: those, or what is stored of it if that is more."""
+    """The bytes that a line counts: the `sent` bytes, or the stored ones if they are more."""
     kept = len(line.asked or b"") + _size(line.custom_id) + _size(line.error_message) + LINE_BYTES
     return max(sent, kept)
 

@@ -20,8 +20,8 @@ def result_line(result: Result) -> bytes:
 
 
 def _answer(answer: bytes, asked: bytes) -> dict[str, Any]:
-    """The result as `POST /api/endpoint` answers it, with `tool_calls` if there are any; only lines of other APIs can ask
-    for those.
+    """The result in the form of `POST /api/endpoint`, with `tool_calls` if there are any; only lines of other APIs can
+    ask for these.
     """
     kept, ask = unpack_answer(answer), unpack_ask(asked)
     done, (model, _) = kept.done, ask.answered_by(kept)

@@ -1,1 +1,1 @@
-"""The models: what is sold, at which price, and what each can do."""
+"""The models that are sold: their prices, and what each can do."""

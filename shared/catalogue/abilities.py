@@ -1,8 +1,8 @@
-"""Which options of a request a model can honour. An option that it cannot honour is refused with a 400, or, if the caller's
-API treats the option as a wish, left out and named. No option is dropped silently.
+"""The options of a request that a model can honour. An option that it cannot honour is refused with a 400, or, if the
+caller's API treats the option as a wish, left out and named. No option is dropped silently.
 
-Most of this follows from the fields of the catalogue's rows. What is not a field is a fact about a vendor's API; all of
-these were read in 2026-11.
+Most of this follows from the fields of the catalogue's rows. The rest are facts about vendors' APIs, all of them read
+in 2026-11.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ EFFORTS: tuple[ReasoningEffort, ...] = get_args(ReasoningEffort)
 SWITCHED_ON: ReasoningEffort = "medium"
 """The effort of a request that switches thinking on without naming an effort."""
 DEFAULT_TEMPERATURE = DEFAULT_TOP_P = 1
-"""The default of models that take no other value, or only one of the two options. Asking for the default changes nothing.
+"""The default of models that take no other value, or only one of the two options. A request for the default changes
+nothing.
 """
 
 
@@ -77,8 +78,8 @@ def _caching(wanted: Caching, lacking: Collection[str]) -> Caching:
 
 def _effort_sent(asked: _Asked) -> ReasoningEffort | None:
     """The model's effort that is nearest to the one asked for; of two equally near ones the one nearer to `high`, as
-    Anthropic and DeepSeek do it. None if that effort would take away tools, or a temperature that was asked for. A request
-    for thinking gets some wherever the model can think.
+    Anthropic and DeepSeek do it. None if that effort would make tools impossible, or a temperature that was asked for. A
+    request for thinking gets some from every model that can think.
     """
     wanted = asked.sampling.reasoning_effort
     if wanted is None:
@@ -101,7 +102,7 @@ def _takes_away(asked: _Asked, effort: ReasoningEffort | None) -> bool:
 
 
 def _is_sampled(model: Model, effort: ReasoningEffort | None) -> bool:
-    """Whether the model takes a temperature and a top_p beside this effort, and whether they have an effect."""
+    """Whether the model takes a temperature and a top_p beside this effort, and whether these have an effect."""
     return model.sampling and not (vendor_limits(model).thinks_unsampled and thinks(model, effort))
 
 
@@ -111,8 +112,8 @@ def _top_k(model: Model, sampling: Sampling) -> int | None:
 
 
 def _lacks_effort(asked: _Asked) -> bool:
-    """A model without reasoning never thinks, so it has the effort `none`. A model that cannot stop thinking gets its least
-    effort for `none`, and the wish counts as lacking.
+    """Whether the model lacks the effort. A model without reasoning never thinks, so it has the effort `none`. A model
+    that cannot stop thinking gets its least effort for `none`, and the wish counts as lacking.
     """
     wanted = asked.sampling.reasoning_effort
     if not asked.model.reasoning_efforts:
@@ -123,8 +124,8 @@ def _lacks_effort(asked: _Asked) -> bool:
 
 def _takes_tools_away(asked: _Asked, effort: ReasoningEffort | None) -> bool:
     """Whether thinking with this effort makes the requested tools impossible. OpenAI says: "To use function tools, use
-    /v1/responses or set reasoning_effort to 'none'" (github.com/danny-avila/LibreChat/issues/14231, read 2026-11). Other
-    models only cannot be forced to call a tool while they think.
+    /v1/responses or set reasoning_effort to 'none'" (github.com/danny-avila/LibreChat/issues/14231, read 2026-11).
+    Other models take tools, but cannot be forced to call one while they think.
     """
     if not thinks(asked.model, effort):
         return False
@@ -140,12 +141,16 @@ def _must_call(asked: _Asked) -> bool:
 
 
 def _lacks_seed(asked: _Asked) -> bool:
-    """Gemini's seed is a 32-bit number. Responses, DeepSeek, Converse, Jurassic-2, Command and Realtime document none."""
+    """Whether the model lacks a seed. Gemini's is a 32-bit number. Responses, DeepSeek, Converse, Jurassic-2, Command
+    and Realtime document none.
+    """
     return asked.api not in {OPENAI, GEMINI} or abs(asked.sampling.seed or 0) > vendor_limits(asked.model).seed_max
 
 
 def _lacks_penalty(name: str) -> Callable[[_Asked], bool]:
-    """Responses and Converse have no penalties. Models without sampling refuse them, or ignore them (DeepSeek's reasoner)."""
+    """A check of whether the model lacks the penalty. Responses and Converse have none. Models without sampling refuse
+    penalties, or ignore them (DeepSeek's reasoner).
+    """
 
     def lacks(asked: _Asked) -> bool:
         known = asked.api in {OPENAI, DEEPSEEK, GEMINI} and asked.model.sampling
@@ -155,8 +160,9 @@ def _lacks_penalty(name: str) -> Callable[[_Asked], bool]:
 
 
 def _lacks_top_k(asked: _Asked) -> bool:
-    """Claude takes `top_k` beside Converse's own parameters (docs.aws.amazon.com/bedrock/latest/userguide, Anthropic Claude
-    Messages API), and Gemini as a field of its own. OpenAI, DeepSeek and the others have none.
+    """Whether the model lacks `top_k`. Claude takes it beside Converse's own parameters
+    (docs.aws.amazon.com/bedrock/latest/userguide, Anthropic Claude Messages API), and Gemini as a field of its own.
+    OpenAI, DeepSeek and the others do not have it.
     """
     known = asked.api == GEMINI or (asked.api == CONVERSE and asked.model.company == "Anthropic")
     effort = _effort_sent(asked) if asked.model.reasoning_efforts else None
@@ -182,9 +188,9 @@ _LACKS: dict[str, Callable[[_Asked], bool]] = {
         asked.sampling.caching.retention not in vendor_limits(asked.model).cache_retentions
     ),
 }
-"""By wish, whether the model lacks it. `cache` is a cache mark at a place where some model may take it, `cache_time` asks
-for an hour (`caching.py`), `cache_elsewhere` is a mark where no model takes one. A vendor that caches by itself needs no
-mark, so it lacks none.
+"""A check for each wish of whether the model lacks it. `cache` is a cache mark at a place where some model may take it,
+`cache_time` asks for an hour (`caching.py`), `cache_elsewhere` is a mark where no model takes one. A vendor that caches
+by itself needs no marks, so its models lack none.
 """
 
 
@@ -202,12 +208,12 @@ def unavailable(model: Model, sampling: Sampling, tools: Tools, messages: Sequen
 
 
 def json_form(model: Model, tools: Tools, answer: JsonAnswer) -> Literal["mode", "tool"] | None:
-    """How the model is held to a JSON answer beside these tools: by its API's JSON mode, by a tool that it must call
-    (`workers/providers/wire/answer_tool.py`), or None if it cannot be.
+    """The way in which the model is held to a JSON answer beside these tools: `mode` for its API's JSON mode, `tool`
+    for a tool that it must call (`workers/providers/wire/answer_tool.py`), or None if it cannot be held to one.
 
     DeepSeek's mode knows no schemas (api-docs.deepseek.com/guides/json_mode). Gemini's mode excludes tools: "Function
-    calling with a response mime type: 'application/json' is unsupported" (github.com/symfony/ai/issues/803). A model that
-    must call one of the caller's tools gives no JSON answer in this turn.
+    calling with a response mime type: 'application/json' is unsupported" (github.com/symfony/ai/issues/803). A model
+    that must call one of the caller's tools gives no JSON answer in this turn.
     """
     knows_schemas, goes_with_tools = model.api != DEEPSEEK, model.api != GEMINI
     if model.json_mode and (knows_schemas or answer.schema is None) and (goes_with_tools or not tools.offered):
@@ -223,7 +229,9 @@ def json_form(model: Model, tools: Tools, answer: JsonAnswer) -> Literal["mode",
 
 
 def tools_max(model: Model, sampling: Sampling, tools: Tools) -> int | None:
-    """How many of the caller's tools the model takes, or None if no limit is known. A tool for the JSON answer counts."""
+    """The most of the caller's tools that the model takes; None if no limit is known. A tool for the JSON answer
+    counts, too.
+    """
     most = tool_limits(model).tools_max
     answer = sampling.json_answer
     if most is None or answer is None or tools.must_be_called() or json_form(model, tools, answer) != "tool":
@@ -253,7 +261,7 @@ def _tool_choice(asked: _Asked) -> bool:
 
 
 def _json_answer(asked: _Asked) -> bool:
-    """Whether the model cannot even be held to JSON without a schema."""
+    """Whether the model cannot be held to JSON even without a schema."""
     answer = asked.sampling.json_answer
     return answer is not None and json_form(asked.model, asked.tools, JsonAnswer()) is None
 

@@ -1,5 +1,5 @@
 """Chooses the API by which a model serves a request. OpenAI's newer models take tools beside reasoning, and show their
-thoughts, only by the Responses API.
+thoughts, by the Responses API only.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """Cache marks: which of the caller's marks a model takes, and what writing to the vendor's cache may cost.
 
-OpenAI, Gemini and DeepSeek cache by themselves. Claude and Nova on Bedrock keep what is marked (Converse's `cachePoint`),
-and OpenAI's models from GPT-5.6 on take marks, too. A mark on less than `cache_minimum` tokens does no harm: nothing is
-kept and nothing is charged. The catalogue's rows say who takes marks where; their sources are in the companies' files.
+OpenAI, Gemini and DeepSeek cache by themselves. Claude and Nova on Bedrock keep what is marked (Converse's
+`cachePoint`), and OpenAI's models from GPT-5.6 on take marks, too. A mark on less than `cache_minimum` tokens does no
+harm: nothing is kept and nothing is charged. The catalogue's rows say which models take marks, and where; the
+companies' files name the sources.
 """
 
 from __future__ import annotations
@@ -26,8 +27,8 @@ Read 2026-11.
 
 
 class Marked(NamedTuple):
-    """Messages and tools with the marks that the model takes. `left_out`: there were more marks; `shortened`: a mark for an
-    hour has become one for minutes.
+    """Messages and tools with the marks that the model takes. `left_out` is true if there were more marks; `shortened`
+    is true if a mark for an hour has become one for minutes.
     """
 
     messages: list[Message]
@@ -37,7 +38,7 @@ class Marked(NamedTuple):
 
 
 class _Placed(NamedTuple):
-    """A mark and the `position` of its message; None is a mark of a tool."""
+    """A mark, and the `position` of its message; the position is None for a mark of a tool."""
 
     position: int | None
     mark: CacheMark
@@ -62,7 +63,7 @@ def with_marks_taken(model: Model, messages: list[Message], tools: Tools) -> Mar
 
 
 def writes_of(model: Model, messages: Sequence[Message], tools: Tools, sampling: Sampling) -> Writes:
-    """What a request with these marks may make the vendor write to its cache.
+    """The longest kind of cache write that a request with these marks may make the vendor do.
 
     OpenAI keeps what it writes for half an hour. Its chat completions do not report how much was to be kept longer, so
     longer times are never asked for. In its explicit mode nothing is written without a mark.
@@ -114,8 +115,8 @@ def _place_of(placed: _Placed, messages: Sequence[Message]) -> CachePlace:
 
 
 def _longest_first(marks: Sequence[_Placed], *, may_be_long: bool) -> list[_Placed]:
-    """Shorten every mark for an hour that follows one for minutes: "a ttl='1h' cache_control block must not come after a
-    ttl='5m' cache_control block" (github.com/cnighswonger/claude-code-cache-fix/issues/44, read 2026-11).
+    """Shorten every mark for an hour that comes after a mark for minutes: "a ttl='1h' cache_control block must not come
+    after a ttl='5m' cache_control block" (github.com/cnighswonger/claude-code-cache-fix/issues/44, read 2026-11).
     """
     ordered: list[_Placed] = []
     for position, mark in marks:

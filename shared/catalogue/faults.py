@@ -21,8 +21,8 @@ MEGABYTE = 1024 * 1024
 
 
 class Fault(msgspec.Struct, frozen=True):
-    """A value that the vendor would refuse. `option` is named as in `abilities.py`, or is `messages` or `max_tokens`;
-    `place` is the place within the option, as `[2].content`; `reason` ends the sentence that callers read.
+    """A value that the vendor would refuse. `option` is a name of `abilities.py`, or `messages` or `max_tokens`;
+    `place` is the place within the option, such as `[2].content`; `reason` ends the sentence that callers read.
     """
 
     option: str

@@ -1,4 +1,4 @@
-"""Models as `GET /api/models` lists them: abilities, present prices, and prices at other times and tiers."""
+"""The form in which `GET /api/models` lists models: abilities, present prices, and prices at other times and tiers."""
 
 from __future__ import annotations
 
@@ -30,38 +30,44 @@ class ListedRates(msgspec.Struct, frozen=True, kw_only=True):
     """Prices in USD per million tokens, as exact numbers."""
 
     input_usd_per_mtok: UsdNumber
-    """Ordinary input, USD per million tokens."""
+    """The price of ordinary input, in USD per million tokens."""
     output_usd_per_mtok: UsdNumber
-    """Output, reasoning among it, USD per million tokens."""
+    """The price of output, reasoning included, in USD per million tokens."""
     cached_input_usd_per_mtok: UsdNumber | None
-    """Input read from the vendor's cache, USD per million tokens; null: as ordinary input."""
+    """The price of input that is read from the vendor's cache, in USD per million tokens; null if it is that of
+    ordinary input.
+    """
     cache_write_usd_per_mtok: UsdNumber | None
-    """Input written to the vendor's cache, USD per million tokens; null: as ordinary input."""
+    """The price of input that is written to the vendor's cache, in USD per million tokens; null if it is that of
+    ordinary input.
+    """
     cache_write_long_usd_per_mtok: UsdNumber | None
-    """Input written to a cache that keeps it for an hour or more, USD per million tokens; null: as other writes."""
+    """The price of input that is written to a cache which keeps it for an hour or more, in USD per million tokens; null
+    if it is that of other cache writes.
+    """
 
 
 class LongContextRates(ListedRates, frozen=True, kw_only=True):
-    """What all tokens of a request cost that has more than `above_tokens` of input."""
+    """The prices of all tokens of a request with more than `above_tokens` of input."""
 
     above_tokens: int
-    """More input tokens than this, cached and written ones among them, have these prices."""
+    """The prices above hold for a request with more input tokens than this, cached and written ones included."""
 
 
 class ListedPrice(ListedRates, frozen=True, kw_only=True):
-    """Prices in USD per million tokens, and those of long requests."""
+    """Prices in USD per million tokens, with the prices of requests with long input."""
 
     long_context: LongContextRates | None
-    """The prices of long requests; null where they cost what others do."""
+    """The prices of requests with long input; null if they are the same."""
 
 
 class OffPeakPrices(msgspec.Struct, frozen=True, kw_only=True):
-    """Prices that depend on the hour."""
+    """Prices that depend on the time of day."""
 
     peak_hours_utc: tuple[str, ...]
     """The peak hours in UTC, such as `00:30-16:30`."""
     peak_days: str
-    """The days on which there are peak hours."""
+    """The days of the week that have peak hours."""
     peak: ListedPrice
     """The prices in the peak hours."""
     otherwise: ListedPrice
@@ -69,78 +75,84 @@ class OffPeakPrices(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ListedChange(ListedPrice, frozen=True, kw_only=True):
-    """A price that is to come, from the beginning of a day in UTC."""
+    """A future price, in force from the beginning of a day in UTC."""
 
     first_day: dt.date = msgspec.field(name="from")
-    """The first day of the new price, in UTC."""
+    """The first day (UTC) on which the price is in force."""
     flex: ListedPrice | None
-    """The price of the tier `flex` from then on; null for none."""
+    """The price at the tier `flex` from that day on; null if there is none."""
 
 
 class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
-    """What a model can do. An option that it cannot honour is refused."""
+    """The abilities of a model. A request with an option that the model cannot honour is refused."""
 
     streaming: bool
-    """Whether the text comes in pieces; else it is sent as one."""
+    """True if the text comes in pieces; false if a stream has it in one piece."""
     system_prompt: bool
-    """Whether instructions are the vendor's own kind; else they stand in the first turn of the user."""
+    """True if instructions are sent as the vendor's own kind; false if they are put into the first turn of the user."""
     sampling: bool
-    """Whether `temperature` and `top_p` are taken."""
+    """True if the model takes `temperature` and `top_p`."""
     stop: bool
-    """Whether stop sequences are taken."""
+    """True if the model takes stop sequences."""
     tools: bool
-    """Whether it can call tools."""
+    """True if the model can call tools."""
     json_mode: bool
-    """Whether its answer can be held to JSON."""
+    """True if the model can be made to answer with JSON."""
     vision: bool
-    """Whether it takes images."""
+    """True if the model takes images."""
     reasoning: bool
-    """Whether it thinks before it answers, which is billed as output."""
+    """True if the model thinks before it answers. Thoughts are billed as output."""
 
 
 class ModelFacts(msgspec.Struct, frozen=True, kw_only=True):
-    """What the catalogue says of a model. Prices are those in force now, in USD per million tokens."""
+    """The catalogue's facts about a model. Prices are those in force now, in USD per million tokens."""
 
     name: str
     """The public name, for the field `model` of a request."""
     aliases: tuple[str, ...]
-    """Other names that it answers to, the vendor's own id first."""
+    """Other names of the model, the vendor's own id first."""
     provider: str
     """The company that made the model."""
     context_window: int
-    """Tokens of input and output together."""
+    """The tokens that input and output may have together."""
     max_output_tokens: int
-    """Most output tokens of one answer."""
+    """The most output tokens of one answer."""
     input_usd_per_mtok: UsdNumber
-    """Ordinary input, USD per million tokens."""
+    """The price of ordinary input, in USD per million tokens."""
     output_usd_per_mtok: UsdNumber
-    """Output, reasoning among it, USD per million tokens."""
+    """The price of output, reasoning included, in USD per million tokens."""
     cached_input_usd_per_mtok: UsdNumber | None
-    """Input read from the vendor's cache, USD per million tokens; null: as ordinary input."""
+    """The price of input that is read from the vendor's cache, in USD per million tokens; null if it is that of
+    ordinary input.
+    """
     cache_write_usd_per_mtok: UsdNumber | None
-    """Input written to the vendor's cache, USD per million tokens; null: as ordinary input."""
+    """The price of input that is written to the vendor's cache, in USD per million tokens; null if it is that of
+    ordinary input.
+    """
     cache_write_long_usd_per_mtok: UsdNumber | None
-    """Input written to a cache that keeps it for an hour or more, USD per million tokens; null: as other writes."""
+    """The price of input that is written to a cache which keeps it for an hour or more, in USD per million tokens; null
+    if it is that of other cache writes.
+    """
     long_context: LongContextRates | None
-    """The prices of long requests; null where they cost what others do."""
+    """The prices of requests with long input; null if they are the same."""
     flex: ListedPrice | None
-    """The prices of the tier `flex`; null where the model has none."""
+    """The prices at the tier `flex`; null if the model does not have the tier."""
     off_peak: OffPeakPrices | None
-    """Prices by the hour; null where they are the same all day."""
+    """The prices by time of day; null if they are the same all day."""
     price_changes: tuple[ListedChange, ...]
-    """Prices that are known to come, in order."""
+    """Future prices that are known, in order of their days."""
     capabilities: Capabilities
-    """What it can do."""
+    """The abilities of the model."""
     reasoning_efforts: tuple[ReasoningEffort, ...]
-    """The efforts that it takes, from least to most; empty where it cannot be told."""
+    """The reasoning efforts that the model takes, from least to most; empty if it takes none."""
     lifecycle: Lifecycle
-    """`active`, `legacy` (the vendor advises another) or `retired`."""
+    """`active`, `legacy` (the vendor advises another model) or `retired`."""
     ends_on: dt.date | None
-    """The last day on which the vendor serves it; null where none is announced."""
+    """The last day on which the vendor serves the model; null if no end is announced."""
     successor: str | None
-    """The model that serves requests for this name now; null for none."""
+    """The name of the model that serves requests for this one now; null if it serves them itself."""
     replaced_by: str | None
-    """The model to ask for once the vendor's model is gone; null for none."""
+    """The name of the model that the vendor advises once this one is gone; null if it advises none."""
 
 
 def facts_of(catalogue: Catalogue, model: Model) -> ModelFacts:
@@ -208,5 +220,5 @@ def listed(price: Price) -> dict[str, Any]:
 
 
 def rates_as(amount: Callable[[int], Any], rates: Rates) -> dict[str, Any]:
-    """The five fields of the rates, each amount converted by `amount`."""
+    """The five price fields, each amount converted by `amount`."""
     return {field: None if (rate := getattr(rates, name)) is None else amount(rate) for name, field in FIELDS.items()}

@@ -1,8 +1,8 @@
-"""The catalogue: what is known of each model, read from the files of `companies/` and an operator's overlay file
+"""The catalogue: the facts about each model, read from the files of `companies/` and an operator's overlay file
 (`CATALOGUE`).
 
-An overlay has the same form (`FIELDS.md`). A `[[model]]` whose `name` exists changes the fields that it gives; another name
-adds a model. An `[[upstream]]` says where models can be called.
+An overlay has the same form (`FIELDS.md`). A `[[model]]` whose `name` exists changes the fields that it gives; another
+name adds a model. An `[[upstream]]` says where models can be called.
 """
 
 from __future__ import annotations
@@ -33,21 +33,21 @@ if TYPE_CHECKING:
 
 LISTED_AT = "/api/models"
 NAME_SHOWN_MAX = 100
-"""Characters of an unknown name that an error repeats."""
+"""The most characters of an unknown name that an error repeats."""
 SUCCESSORS_EFFORT: Literal["medium"] = "medium"
 """The effort of a successor if the caller asks for none: OpenAI's models that always think use this one."""
 
 
 class DefaultPrices(msgspec.Struct, frozen=True):
-    """What a model's vendor takes at its default tier, and what a customer would pay at it."""
+    """The price of a model's vendor at its default tier, and the price that a customer would pay at that tier."""
 
     vendor_price: Price
     price: Price
 
 
 class Model(msgspec.Struct, frozen=True, kw_only=True):
-    """A model as the code uses it; it travels with each job. `vendor_price` is what the vendor takes and `price` what a
-    customer pays, both as in force when the catalogue was asked for the model. `price_version` names the pair for good.
+    """A model in the form for the code; it travels with each job. `vendor_price` is the vendor's price and `price` the
+    customer's, both those in force when the catalogue was asked for the model. `price_version` names the pair for good.
     """
 
     name: str
@@ -89,7 +89,7 @@ class Model(msgspec.Struct, frozen=True, kw_only=True):
     cache_marks: tuple[CachePlace, ...] = ()
     writes_unasked: bool = True
     service_tier: ServiceTier = "default"
-    """The tier of the prices, which the vendor is asked for."""
+    """The tier of the prices, which is also asked of the vendor."""
     at_default: DefaultPrices | None = None
     """The prices at the default tier, for a model at another tier."""
 
@@ -100,7 +100,7 @@ class Model(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def service(self) -> str:
-        """What a worker needs to call the model: its API, and a key of its own if the row names one."""
+        """The capability that a worker needs to call the model: its API, and a key of its own if the row names one."""
         return f"{self.api}:{self.key_variable}" if self.key_variable else self.api
 
     @property
@@ -114,7 +114,7 @@ class Model(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def can_be_made_to_call(self) -> bool:
-        """Whether the model can be forced to call the only tool on offer."""
+        """Whether the model can be forced to call a tool if only one is on offer."""
         return self.tools and not {"required", "named"} <= set(self.tools_lack)
 
 
@@ -141,7 +141,7 @@ class PhasedModel(msgspec.Struct, frozen=True):
         return self.flex.get(self.prices.phase(clock.utc_now()))
 
     def changed(self, **fields: str | None) -> PhasedModel:
-        """The same offer with other values in these fields of its model."""
+        """The same model with other values in these fields of its row."""
         models, flex = (
             {at: msgspec.structs.replace(one, **fields) for at, one in of.items()} for of in (self.models, self.flex)
         )
@@ -211,8 +211,8 @@ class Catalogue:
 
 
 def _unasked(model: Model) -> Thinking | None:
-    """What the vendor is told so that the model thinks although the caller did not ask for it: GPT up to 5.4 does not think
-    by itself, others do.
+    """The thinking that the vendor is asked for so that the model thinks although the caller did not ask for it. GPT up
+    to 5.4 does not think by itself; other models do.
     """
     return SUCCESSORS_EFFORT if model.provider == "openai" and SUCCESSORS_EFFORT in model.reasoning_efforts else None
 
@@ -237,7 +237,7 @@ def load_catalogue(
 
 
 def _parsed(table: Written, tables: Mapping[str, Written]) -> tuple[Row, Prices]:
-    """The row and the vendor's prices. A name that an operator's overlay uses is removed from our aliases."""
+    """The row and the vendor's prices. A name that an operator's overlay uses is taken from the aliases of our rows."""
     row, prices = parse_row(table)
     if table.path in FILES:
         row = msgspec.structs.replace(row, aliases=tuple(alias for alias in row.aliases if alias not in tables))

@@ -1,5 +1,5 @@
-"""The names that models answer to: public names, aliases, vendors' ids, and these names as clients of other gateways write
-them.
+"""The names of models: public names, aliases, vendors' ids, and these names in the spellings of other gateways'
+clients.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from shared.catalogue.rows import Row
 from shared.catalogue.written import Written
 
 COMPARED_LENGTH_MAX = 100
-"""Characters of an unknown name that are compared with known names; the time grows with their square."""
+"""The most characters of an unknown name that are compared with known names; the time grows with their square."""
 NEAREST_MAX = 3
 LOOKED_AT_MAX = 12
-"""Similar names that are looked at; several may belong to one model."""
+"""The most similar names that are checked; several may belong to one model."""
 REMEMBERED_MAX = 1_000
-"""Unknown names whose nearest names are cached: the lines of a batch often have the same wrong name."""
+"""The most unknown names whose nearest names are cached: the lines of a batch often have the same wrong name."""
 GEOGRAPHY = re.compile(r"(?:us|eu|apac|jp|au|ca|global)\.")
 """Prefixes of Bedrock's inference profiles (docs.aws.amazon.com/bedrock/latest/userguide, inference-profiles-support.html,
 read 2026-11).

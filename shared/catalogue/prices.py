@@ -1,7 +1,7 @@
-"""A vendor's prices for a model's tokens: the price fields of a row, and which of them are in force at a moment.
+"""A vendor's prices for a model's tokens: the price fields of a row, and the prices that are in force at a moment.
 
-A price may change on a known day, and may be lower outside of a vendor's peak hours. A request has the price of the moment
-of its admission, including the higher price of long requests (`Price.long_context`).
+A price may change on a known day, and may be lower outside of a vendor's peak hours. A request has the price of the
+moment of its admission, including the higher price of requests with long input (`Price.long_context`).
 """
 
 from __future__ import annotations
@@ -121,7 +121,7 @@ class Step(NamedTuple):
 
 
 class Phase(NamedTuple):
-    """Which price is in force: the index of its step, and whether it is off-peak."""
+    """The prices that are in force: the index of their step, and whether they are off-peak."""
 
     step: int = 0
     off_peak: bool = False
@@ -212,7 +212,7 @@ class _Written(NamedTuple):
         return self._replace(rates=self.rates | rates, long={**(self.long or {}), **long} if long else self.long)
 
     def price(self) -> Price:
-        """Parse it. Raises `ValueError`."""
+        """Parse the price. Raises `ValueError`."""
         place = f"{self.inside}.long_context" if self.inside else "long_context"
         if self.long is None:
             return Price(**_rates(self.rates, self.inside))
@@ -225,7 +225,7 @@ class _Written(NamedTuple):
 
 
 def _named(written: msgspec.Struct) -> dict[str, Any]:
-    """The fields that are given."""
+    """The fields that are given, by name."""
     return {name: value for name, value in msgspec.structs.asdict(written).items() if value is not None}
 
 

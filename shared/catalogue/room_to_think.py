@@ -1,5 +1,5 @@
-"""Whether a model that counts its thinking tokens can think in a request: the output limit must leave room, and the
-conversation must be one that its vendor continues with thinking. Other models need neither.
+"""Decides whether a model that counts its thinking tokens can think in a request: the output limit must leave room, and
+the conversation must be one that its vendor continues with thinking. Other models need neither.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from shared.chat import INSTRUCTIONS, Message, Tools
 from shared.thoughts import Thought
 
 ANSWER_SHARE = 4
-"""The share of the output limit that is kept for the answer, as one over this number."""
+"""The divisor of the output limit: this fraction of it is kept for the answer."""
 
 
 def thinking_room(output_limit: int) -> int:

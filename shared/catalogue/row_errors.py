@@ -79,7 +79,7 @@ def _at(kind: inspect.Type, steps: list[str]) -> inspect.Type:
 
 
 def _given(kind: inspect.Type) -> inspect.Type:
-    """The type of a value that is given, also if it may be left out."""
+    """The type of the value if it is given; the field may be optional."""
     if isinstance(kind, inspect.UnionType):
         return next(_given(one) for one in kind.types if not isinstance(one, inspect.NoneType))
     return _given(kind.type) if isinstance(kind, inspect.Metadata) else kind

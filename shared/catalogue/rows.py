@@ -1,4 +1,4 @@
-"""The rows of models as they are written in the files of `companies/` and in an operator's overlay file."""
+"""The rows of models, as written in the files of `companies/` and in an operator's overlay file."""
 
 from __future__ import annotations
 
@@ -33,7 +33,8 @@ THINKING: dict[str, tuple[str, ...]] = {
     "bedrock-converse": ("none", "disabled", "between_tools", "off"),
     "gemini": ("minimal", "low", "off"),
 }
-"""By API, the values that a row's `thinking` may have: an effort of `none`, a switch, the least level, or nothing (`off`).
+"""The values that a row's `thinking` may have, by API: the effort `none`, a switch, the least level, or `off` for
+nothing.
 """
 FLEX_APIS = ("openai-chat", "gemini")
 """APIs with the service tier `flex`. Converse has it too, as a field that the locked SDK does not know."""
@@ -63,7 +64,7 @@ NAME = told_as(
 
 
 class Row(WrittenPrices, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A row as written; `FIELDS.md` explains its fields."""
+    """A row of the file; `FIELDS.md` explains its fields."""
 
     name: Annotated[str, msgspec.Meta(pattern=NAME)]
     aliases: tuple[Alias, ...] = ()

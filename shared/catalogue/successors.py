@@ -1,4 +1,6 @@
-"""Which model serves a name in place of another: the one that an operator's row names, or the vendor's replacement."""
+"""The models that serve a name in place of another model: the one that an operator's row names, or the vendor's
+replacement.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,7 @@ from shared.catalogue.written import Written
 
 
 class Successor(NamedTuple):
-    """Public names: `by` serves requests now, `later_by` is the vendor's replacement."""
+    """Two public names: `by` serves requests now, `later_by` is the vendor's replacement."""
 
     by: str | None
     later_by: str | None

@@ -1,5 +1,5 @@
-"""Whether a model thinks when it answers. Many models think unless they are told not to; the row's `thinking` says what the
-vendor is told if the caller asks for nothing, so that such a model is served as a plain chat model.
+"""Decides whether a model thinks when it answers. Many models think unless they are told not to. The row's `thinking`
+is what the vendor is told if the caller asks for nothing, so that such a model is served as a plain chat model.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ def shows_thoughts(model: Model) -> bool:
 
 
 def takes_thoughts_back(model: Model, effort: ReasoningEffort | None) -> bool:
-    """Whether the vendor is sent the thoughts of earlier turns: while the model may think; OpenAI and Gemini always take
-    them.
+    """Whether the vendor is sent the thoughts of earlier turns. It is while the model may think; OpenAI and Gemini are
+    sent them always.
     """
     return model.api in ALWAYS_TAKEN or thinks(model, effort) or model.thinking == "between_tools"
 
 
 def bills_to_the_end(model: Model, effort: ReasoningEffort | None) -> bool:
-    """Whether the vendor bills the whole answer even if the call is cancelled; of a model that need not think, only while
-    it thinks.
+    """Whether the vendor bills the whole answer even if the call is cancelled. For a model that need not think, this
+    holds only while it thinks.
     """
     return model.bills_to_the_end and (thinks(model, effort) or not model.reasoning)

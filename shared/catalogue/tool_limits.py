@@ -1,7 +1,8 @@
-"""What each vendor takes of tools: names, ids of calls, number of tools, images in results. One table of facts, with
-sources.
+"""The limits of each vendor for tools: names, ids of calls, number of tools, images in results. One table of facts,
+with sources.
 
-The front door refuses too many tools (`abilities.py`); workers adapt names and ids (`workers/providers/wire/fitting.py`).
+The front door refuses too many tools (`abilities.py`); workers adapt names and ids
+(`workers/providers/wire/fitting.py`).
 """
 
 from __future__ import annotations
@@ -14,9 +15,10 @@ from shared.catalogue.models import Model
 
 
 class ToolLimits(msgspec.Struct, frozen=True, kw_only=True):
-    """Limits of one vendor. `names` and `ids` are patterns that a whole name or id must match; `ids` is None if every id is
-    taken that callers may send. `id_length`: characters of the id that replaces one which does not match. `tools_max` is
-    None if no limit is known. `ids_in_history`: calls and results are sent with ids although the API could do without.
+    """The limits of one vendor. `names` and `ids` are patterns that a whole name or id must match; `ids` is None if the
+    vendor takes every id that callers may send. `id_length` is the length of the id that replaces one which does not
+    match. `tools_max` is None if no limit is known. With `ids_in_history`, calls and results are sent with ids although
+    the API could do without.
     """
 
     names: re.Pattern[str]
@@ -42,7 +44,8 @@ _RESPONSES = ToolLimits(names=PLAIN_NAMES, ids=re.compile(r".{1,64}"), tools_max
 """
 _DEEPSEEK = ToolLimits(names=PLAIN_NAMES, ids=re.compile(r".{1,256}"), tools_max=128)
 """api-docs.deepseek.com/api/create-chat-completion; "string does not match pattern … '^[a-zA-Z0-9_-]+$'"
-(github.com/zed-industries/zed/issues/57531). No bound of ids is known, and none that no vendor gives is sent. Read 2026-11.
+(github.com/zed-industries/zed/issues/57531). No limit for the length of ids is known; ids of more than 256 characters,
+which no vendor makes, are replaced. Read 2026-11.
 """
 _GEMINI = ToolLimits(names=re.compile(r"[a-zA-Z_][a-zA-Z0-9_.:-]{0,63}"), tools_max=512)
 """Names: "Must start with a letter or an underscore … dots (.), colons (:), or dashes (-), with a maximum length of 64"
@@ -55,15 +58,17 @@ _GEMINI_FROM_3 = msgspec.structs.replace(_GEMINI, ids_in_history=True)
 2026-11).
 """
 _CONVERSE = ToolLimits(names=PLAIN_NAMES, ids=BEDROCK_IDS)
-"""botocore 1.40's model of `ToolName` and `ToolUseId`. It has no bound of `tools`, and none of Claude's is known."""
+"""botocore 1.40's model of `ToolName` and `ToolUseId`. It has no limit for the number of tools, and none of Claude's is
+known.
+"""
 _CONVERSE_SEEING = ToolLimits(names=PLAIN_NAMES, ids=BEDROCK_IDS, images_in_results=True)
-"""`ToolResultContentBlock.image` is for Nova and Claude from 3 on; others answer 400
+"""Nova, and Claude from 3 on, take `ToolResultContentBlock.image`; others answer 400
 (docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_ToolResultContentBlock.html, tried in
 github.com/anomalyco/opencode/issues/49443; read 2026-11).
 """
 _CONVERSE_MISTRAL = ToolLimits(names=PLAIN_NAMES, ids=re.compile(r"[a-zA-Z0-9]{9}"), id_length=9)
-"""Mistral's own rule holds there too, also for ids that Bedrock has made: "must be a-z, A-Z, 0-9, with a length of 9"
-(github.com/vercel/ai/issues/11802, read 2026-11).
+"""Mistral's own rule holds on Bedrock too, even for ids that Bedrock has made: "must be a-z, A-Z, 0-9, with a length of
+9" (github.com/vercel/ai/issues/11802, read 2026-11).
 """
 
 _LIMITS = (

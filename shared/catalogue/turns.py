@@ -1,6 +1,6 @@
-"""The order of turns: what vendors with strict rules refuse.
+"""Checks the order of turns for vendors with strict rules.
 
-Where a vendor refuses blank turns, they are left out (`workers/providers/wire/conversation.py`), so only the other turns
+If a vendor refuses blank turns, these are left out (`workers/providers/wire/conversation.py`), so only the other turns
 count. A blank last turn of the user asks nothing.
 """
 
@@ -13,14 +13,14 @@ from shared.chat import INSTRUCTIONS, Message
 
 
 def is_blank(message: Message) -> bool:
-    """Whether the turn says nothing. The empty result of a tool is not blank: it says that nothing came of the call."""
+    """Whether the turn says nothing. The empty result of a tool is not blank: it says that the tool had no output."""
     said = message.role == "tool" or message.tool_calls or message.images()
     return not said and not message.text().strip()
 
 
 def turn_fault(messages: Sequence[Message], model: Model, *, takes_blank: bool) -> tuple[str, str] | None:
-    """The place of the first fault in `messages`, as `[2].content`, and what is wrong there; None if the model takes the
-    turns.
+    """The place of the first fault in `messages`, such as `[2].content`, and the fault in words; None if the model
+    takes the turns.
     """
     if takes_blank:
         return None

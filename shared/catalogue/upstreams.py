@@ -1,7 +1,8 @@
-"""Upstreams: where a model can be called. An upstream is one key of a vendor at one address or in one region.
+"""Upstreams: the places where a model can be called. An upstream is one key of a vendor at one address or in one
+region.
 
-An operator's overlay lists them in `[[upstream]]` tables. A provider without such a table has one upstream, its usual key
-at its usual address. A model's row with a `key_variable` or a `region` is an upstream of its own.
+An operator's overlay lists them in `[[upstream]]` tables. A provider without such a table has one upstream, its usual
+key at its usual address. A model's row with a `key_variable` or a `region` is an upstream of its own.
 """
 
 from __future__ import annotations
@@ -35,8 +36,8 @@ REGIONAL = "bedrock"
 
 
 class Upstream(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A row as written; `FIELDS.md` explains its fields. `models` and the keys of `model_ids` are public names once the row
-    is parsed. Without `models` the row serves all models of its provider that name no key of their own.
+    """A row of the overlay; `FIELDS.md` explains its fields. `models` and the keys of `model_ids` are public names once
+    the row is parsed. Without `models` the row serves all models of its provider that name no key of their own.
     """
 
     name: Annotated[str, msgspec.Meta(pattern=NAME)]
@@ -68,7 +69,7 @@ class Upstream(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         return model.key_variable is None and (self.region is None or model.region in {None, self.region})
 
     def called(self, model: Model) -> Model:
-        """`model` as it is called at this upstream."""
+        """`model` with the id and the address that this upstream has for it."""
         vendor_model, region = self.model_ids.get(model.name, model.vendor_model), self.region or model.region
         if (vendor_model, region) == (model.vendor_model, model.region):
             return model
@@ -76,7 +77,7 @@ class Upstream(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
 
 class Upstreams:
-    """The upstreams of a catalogue; `rows` are the overlay's."""
+    """The upstreams of a catalogue; `rows` are those of the overlay."""
 
     def __init__(self, rows: tuple[Upstream, ...] = ()) -> None:
         self.rows = rows
@@ -104,7 +105,7 @@ class Upstreams:
 
 
 def pace_name(upstream: str, model: str, tier: ServiceTier) -> str:
-    """The name under which the pace of a model at an upstream and a tier is kept."""
+    """The name under which the pace (the number of calls at once) of a model at an upstream and a tier is kept."""
     return f"{upstream}/{model}:{tier}" if tier == "flex" else f"{upstream}/{model}"
 
 
@@ -181,7 +182,7 @@ def _parsed(table: Written, models: Mapping[str, Model], names: Names) -> Upstre
 
 
 def _check_given(fields: Mapping[str, object]) -> None:
-    """Refuse a field that is given and empty: it would mean the same as a missing one, but hardly on purpose."""
+    """Refuse a field that is given and empty. It would mean the same as a missing one, which is hardly intended."""
     if fields.get("models") == []:
         raise ValueError("`models` is empty: leave it out for all models of the provider")
     if fields.get("key_file") == "":

@@ -1,4 +1,5 @@
-"""What each vendor takes of options, turns, images and schemas: ranges, counts and forms. One table of facts, with sources.
+"""The limits of each vendor for options, turns, images and schemas: ranges, counts and forms. One table of facts, with
+sources.
 
 The front door refuses values beyond them (`faults.py`) before anything is held. Tools have a table of their own
 (`tool_limits.py`).
@@ -18,13 +19,15 @@ ALTERNATIVES = frozenset({"oneOf", "anyOf", "allOf"})
 
 
 class VendorLimits(msgspec.Struct, frozen=True, kw_only=True):
-    """Limits of one vendor; a limit that is not given is no narrower than this service's own. `least_top_p_is_0`: otherwise
-    `top_p` must be greater than 0. `top_p_beside_temperature`, `penalties`, `blank_stops`, `blank_turns`: whether these are
-    taken. `roots_refused`: keywords that are refused at the root of a tool's schema. `image_detail`: the detail that is
-    asked for with each image, so that the row's `image_tokens` is an upper bound. `images_max`: images in one request.
-    `cache_retentions`: allowed values of `prompt_cache_retention`. `thinks_unsampled`: while the model thinks it takes no
-    temperature and no top_p; `thinks_unforced`: nor can it be forced to call a tool. `thinking_tokens_min`: the smallest
-    thinking budget that is sent to a model that counts.
+    """The limits of one vendor; a limit that is not given is no narrower than this service's own.
+
+    `least_top_p_is_0`: `top_p` may be 0; otherwise it must be greater. `top_p_beside_temperature`, `penalties`,
+    `blank_stops`, `blank_turns`: whether the vendor takes these. `roots_refused`: keywords that are refused at the root
+    of a tool's schema. `image_detail`: the detail that is asked for with each image, so that the row's `image_tokens`
+    is an upper bound. `images_max`: the most images in one request. `cache_retentions`: allowed values of
+    `prompt_cache_retention`. `thinks_unsampled`: the model takes no temperature and no top_p while it thinks;
+    `thinks_unforced`: it cannot be forced to call a tool while it thinks. `thinking_tokens_min`: the smallest thinking
+    budget that is sent to a model that counts its thinking tokens.
     """
 
     temperature_max: float = 2
@@ -91,8 +94,9 @@ _GEMINI = VendorLimits(
 )
 """"the number of stop_sequences must not exceed 5" (github.com/cheshire-cat-ai/core/issues/822). `seed` is an int32
 (ai.google.dev/api/generate-content). No gif, and 3,600 images in a request
-(ai.google.dev/gemini-api/docs/image-understanding). An empty part: "required oneof field 'data' must have one initialized
-field". "Penalty is not enabled for models/gemini-2.5-flash", taken to be so of the later ones, too. Read 2026-11.
+(ai.google.dev/gemini-api/docs/image-understanding). An empty part: "required oneof field 'data' must have one
+initialized field". "Penalty is not enabled for models/gemini-2.5-flash"; later models are assumed to refuse penalties,
+too. Read 2026-11.
 """
 _GEMINI_TO_2_0 = msgspec.structs.replace(_GEMINI, top_k_max=40, penalties=True)
 """"a topK value of 50 but the supported range is from 1 (inclusive) to 41 (exclusive)"
@@ -116,12 +120,12 @@ _CONVERSE_CLAUDE_4_6 = msgspec.structs.replace(
     _CONVERSE_CLAUDE, top_p_beside_temperature=False, thinks_unsampled=True, thinks_unforced=True
 )
 _CONVERSE_CLAUDE_4_5 = msgspec.structs.replace(_CONVERSE_CLAUDE_4_6, images_max=100, thinking_tokens_min=1_024)
-""""`temperature` and `top_p` cannot both be specified for this model" (github.com/mem0ai/mem0/pull/4147). While it thinks,
-neither goes, nor `top_k`, nor a tool that must be called
+""""`temperature` and `top_p` cannot both be specified for this model" (github.com/mem0ai/mem0/pull/4147). While it
+thinks, it takes neither of them, no `top_k`, and no tool that must be called
 (docs.aws.amazon.com/bedrock/latest/userguide/claude-messages-extended-thinking.html). Read 2026-11.
 """
 _CONVERSE_FROM_16 = msgspec.structs.replace(_CONVERSE, output_tokens_min=16)
-"""For GPT, Grok and Kimi K3: a smaller `maxTokens` is refused (litellm-1.110, its Converse transformation, read 2026-11)."""
+"""GPT, Grok and Kimi K3 refuse a smaller `maxTokens` (litellm-1.110, its Converse transformation, read 2026-11)."""
 _CONVERSE_MISTRAL = msgspec.structs.replace(_CONVERSE, stops_max=10)
 """docs.aws.amazon.com/bedrock/latest/userguide/model-parameters-mistral-text-completion.html (read 2026-11)."""
 _JURASSIC = VendorLimits(temperature_max=1, stops_max=1, blank_turns=False)

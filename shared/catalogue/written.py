@@ -1,5 +1,5 @@
-"""The tables of the catalogue's files as they are written: `[[model]]`, and in an operator's overlay `[[upstream]]`. Errors
-name the file and the line.
+"""Reads the tables of the catalogue's files: `[[model]]`, and in an operator's overlay `[[upstream]]`. Errors name the
+file and the line.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _LABEL = re.compile(r"\w([\w\-]*\w)?")
 
 
 class Written(NamedTuple):
-    """One table of a file. `line` is where it begins, `text` the lines of the file."""
+    """One table of a file. `line` is its first line, `text` the lines of the file."""
 
     kind: Kind
     fields: dict[str, Any]

@@ -19,18 +19,20 @@ NAME_LENGTH_MAX = 200
 
 
 class Wallet(msgspec.Struct, frozen=True, kw_only=True):
-    """An account as its owner sees it. `held_usd` is what running requests may still spend; `available_usd` is the rest."""
+    """An account for its owner. `held_usd` is the part that running requests may still spend; `available_usd` is the
+    rest.
+    """
 
     account_id: str
-    """The account."""
+    """The account's id, `acc_…`."""
     name: str
-    """What an operator called it."""
+    """The name that an operator gave the account."""
     balance_usd: UsdText
-    """The account's credit, what running requests hold included."""
+    """The account's credit in USD, including what running requests hold, as a decimal string."""
     held_usd: UsdText
-    """What running requests may still spend."""
+    """The USD that running requests may still spend, as a decimal string."""
     available_usd: UsdText
-    """What new requests may use: the balance without what is held."""
+    """The USD that new requests may use: `balance_usd` without `held_usd`, as a decimal string."""
 
 
 class Account(msgspec.Struct, frozen=True):
@@ -42,7 +44,7 @@ class Account(msgspec.Struct, frozen=True):
     held: NanoUsd
 
     def public(self) -> Wallet:
-        """The account as its owner sees it."""
+        """The account for its owner."""
         return Wallet(
             account_id=self.id,
             name=self.name,

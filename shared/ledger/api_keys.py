@@ -27,7 +27,9 @@ LIMIT_NANO_MAX = int(USD_MAX * NANO_PER_USD)
 RPM_MAX = 10_000_000
 GRACE_MAX = timedelta(days=3_650)
 LIFE_MAX = timedelta(days=36_500)
-"""How far ahead a key may expire: well before the end of the calendar, after which a row could not be read."""
+"""The longest time until a key expires. It ends well before the end of the calendar, after which a row could not be
+read.
+"""
 HINT = "send `Authorization: Bearer rml_…` with a key of this service, or set it as your client's API key"
 """How to send a key. The header `x-api-key` is not named: Claude Code takes a 401 that names it for its own lost sign-in
 and hides the text (2.1.332, read 2026-11).
@@ -49,7 +51,7 @@ class ApiKey(msgspec.Struct, frozen=True):
     revoked_at: datetime | None
     created_at: datetime
     strict: bool = False
-    """Whether requests are refused of which something would be left out."""
+    """Whether the key refuses requests of which something would be left out."""
 
     def usable(self, now: datetime) -> bool:
         """Whether the key is neither revoked nor expired at `now`."""
@@ -60,11 +62,11 @@ class ApiKey(msgspec.Struct, frozen=True):
         return tokens.proves(secret, self.secret_sha256)
 
     def limited(self) -> bool:
-        """Whether the key has a limit that a key created by it could lack."""
+        """Whether the key has a limit that a key created by it might not have."""
         return not (self.rpm is None and self.limit is None and self.expires_at is None)
 
     def row(self) -> KeyRow:
-        """The key as it is shown."""
+        """The key in the form in which it is shown."""
         return KeyRow(
             key_id=self.id,
             account_id=self.account_id,
@@ -81,34 +83,34 @@ class ApiKey(msgspec.Struct, frozen=True):
 
 
 class KeyRow(msgspec.Struct, frozen=True, kw_only=True):
-    """A key as it is shown, without its secret. What was used is counted only for keys with a limit."""
+    """A key without its secret. Usage is counted only for keys with a limit."""
 
     key_id: str
-    """The name of the key in every other answer."""
+    """The key's id: twelve characters, the middle part of the key."""
     account_id: str
-    """The account that pays."""
+    """The id of the account that pays."""
     name: str
-    """What it was called when it was made."""
+    """The name that the key was given when it was created."""
     scopes: tuple[str, ...]
-    """What it may do: `inference`, `read`, `manage`."""
+    """The key's scopes: `inference` (run models), `read` (read usage and requests), `manage` (create and end keys)."""
     rpm: int | None
-    """Requests in any minute; null for no limit."""
+    """The most requests in any minute; null for no limit."""
     limit_usd: str | None
-    """What it may spend in all; null for no limit."""
+    """The most USD that the key may spend in all, as a decimal string; null for no limit."""
     used_usd: str | None
-    """What it has spent of that; null without a limit."""
+    """The USD that the key has spent of its limit, as a decimal string; null without a limit."""
     expires_at: datetime | None
-    """When it ends by itself; null for never."""
+    """The time at which the key expires; null for never."""
     revoked_at: datetime | None
-    """When it was ended; null while it was not."""
+    """The time at which the key was revoked; null if it was not."""
     created_at: datetime
-    """When it was made."""
+    """The time at which the key was created."""
     strict: bool
-    """Whether it refuses requests of which something would be left out."""
+    """True if the key refuses requests of which something would be left out."""
 
 
 class NewKey(NamedTuple):
-    """A new key with its secret, which is seen only here, and what is stored of it."""
+    """A new key with its secret, which is seen only here, and the row that is stored."""
 
     key: str
     stored: ApiKey
@@ -252,8 +254,8 @@ async def rotate_key(
 async def _making_keys(
     source: asyncpg.Pool | Connection, account_id: str, by: Manager | None
 ) -> AsyncIterator[Connection]:
-    """A transaction in which nobody else creates keys for the account, and whose manager is not revoked before its end. It
-    locks the account first, in the same order as reservations do.
+    """A transaction in which nobody else creates keys for the account, and whose manager is not revoked before its end.
+    It locks the account first, as reservations do.
     """
     within_s = by.within_s if by else TURN_TIMEOUT_S
     async with in_turn(source, SQL["lock_account"], account_id, within_s) as connection:

@@ -1,4 +1,4 @@
-"""The models that may serve one request, in order, as the request's row keeps them. They are fixed at admission."""
+"""The models that may serve one request, in order, as the request's row has them. They are fixed at admission."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
 
 class PinnedModel(PinnedPrice, frozen=True, kw_only=True, omit_defaults=True):
-    """One model of a chain. The hold uses the prices `hold_…` where they are higher than those of plain input and output.
-    `output_limit` is the limit that is wanted, and after admission the one that is granted. Limits are tokens.
+    """One model of a chain. The hold uses the prices `hold_…` if they are higher than those of plain input and output.
+    `output_limit` is the wanted limit, and after admission the granted one. Limits are tokens.
     """
 
     model: str
@@ -40,8 +40,8 @@ class Tried(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def pinned_model(model: Model, input_bound: int, writes: Writes, output_limit: int) -> PinnedModel:
-    """The model at its present price, for at most `input_bound` tokens of input, of which the vendor may write to its cache
-    as `writes` says.
+    """The model at its present price, for at most `input_bound` tokens of input. `writes` says how much of them the
+    vendor may write to its cache.
     """
     return PinnedModel(
         model=model.name,
@@ -55,7 +55,7 @@ def pinned_model(model: Model, input_bound: int, writes: Writes, output_limit: i
 
 
 def not_asked(one: PinnedModel) -> PinnedModel:
-    """The same model with no tokens at all, for a model that will not be called: nothing is held for it."""
+    """The same model with no tokens at all. It stands for a model that will not be called: nothing is held for it."""
     return msgspec.structs.replace(one, input_bound=0, output_limit=0)
 
 

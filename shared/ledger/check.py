@@ -9,42 +9,44 @@ from shared.money import nano_to_usd
 from shared.stores.postgres import load_queries
 
 RULES_TAKING_SECONDS = {"no_hold_outlives_its_time": 60.0}
-"""By rule, for how many seconds after its end of life a hold may wait for the sweep."""
+"""By rule, the seconds after its end of life for which a hold may wait for the sweep."""
 CHECK_TIMEOUT_S = 600.0
 
 
 class UpstreamBooks(msgspec.Struct, frozen=True):
-    """What an upstream brought in and cost, from the first request on."""
+    """The income and the cost of one upstream, since the first request."""
 
     name: str
     """The upstream's name."""
     requests: int
-    """Requests that it ended."""
+    """The number of requests that the upstream ended."""
     charged_usd: str
-    """What callers were charged for these requests, in USD."""
+    """The USD that callers were charged for these requests, as a decimal string."""
     cost_usd: str
-    """What the vendor takes for these requests, in USD."""
+    """The USD that the vendor takes for these requests, as a decimal string."""
     lost_calls: int
-    """Calls for which nobody was charged."""
+    """The number of calls that the vendor bills and no caller was charged for."""
     lost_usd: str
-    """What the vendor takes for these calls, in USD."""
+    """The USD that the vendor takes for these lost calls, as a decimal string."""
 
 
 class Report(msgspec.Struct, frozen=True):
-    """Whether the books balance."""
+    """The result of a check of the books."""
 
     ok: bool
-    """Whether no rule is violated."""
+    """True if no rule is violated."""
     violations: list[str]
-    """Sentences that name the rule, the subject and the figures."""
+    """A sentence for each violation, with the rule, the subject and the figures."""
     accounts: int
-    """Accounts that were checked."""
+    """The number of accounts that were checked."""
     requests: int
-    """Requests that were checked."""
+    """The number of requests that were checked."""
     tier_losses_usd: str
-    """What vendors took more than at the tier that was sold, in USD: the house's loss, no violation."""
+    """The USD that vendors took beyond the price of the tier that was sold, as a decimal string. It is the operator's
+    loss and no violation.
+    """
     upstreams: list[UpstreamBooks]
-    """What each upstream brought in and cost."""
+    """The income and the cost of each upstream."""
 
 
 async def check_ledger(pool: asyncpg.Pool) -> Report:

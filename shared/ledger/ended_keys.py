@@ -1,4 +1,6 @@
-"""Finds which requests, uploads and batches must stop because the API key that began them was revoked or has expired."""
+"""Finds the requests, uploads and batches that must stop because the API key that began them was revoked or has
+expired.
+"""
 
 from __future__ import annotations
 
@@ -22,8 +24,8 @@ class KeyEnded(InvalidApiKey):
 
 
 async def ended_since(pool: asyncpg.Pool, begun: Iterable[tuple[str, datetime]]) -> dict[tuple[str, datetime], str]:
-    """Which of the pairs of key and start time must stop, with the reason `key_revoked` or `key_expired`. Work of a rotated
-    key belongs to its successor.
+    """The pairs of key and start time whose work must stop, each with the reason `key_revoked` or `key_expired`. Work
+    of a rotated key belongs to its successor.
     """
     rows = await pool.fetch(SQL["ended_since"], *map(list, zip(*begun, strict=True)))
     return {(row["key_id"], row["began_at"]): row["reason"] for row in rows}

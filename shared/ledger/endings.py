@@ -1,4 +1,4 @@
-"""Asks Postgres which requests have ended. Postgres knows that even if Redis has forgotten it.
+"""Asks Postgres whether requests have ended. Postgres knows it even if Redis has forgotten it.
 
 A Redis that fails over may lose the end of a request and the claim before it; then the job is due once more.
 """

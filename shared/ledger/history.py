@@ -1,4 +1,4 @@
-"""The ledger as an account's owner reads it: every transfer to and from the wallet, newest first."""
+"""The ledger for an account's owner: every transfer to and from the wallet, newest first."""
 
 from __future__ import annotations
 

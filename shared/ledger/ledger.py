@@ -1,8 +1,8 @@
 """The ledger: hold credit before a request runs, capture the charge when it ends.
 
-The rules live in SQL (`sql/migrations/0003…` and `0004…`); this is the way in. Rows of one process travel in
-micro-batches, one database call each. A row that the database refuses, or an account that is locked, never takes the
-rest of its batch with it.
+The rules are SQL functions (`sql/functions/reserve.sql` and `settle.sql`); this module calls them. Rows of one process
+travel in micro-batches, one database call each. A row that the database refuses, or an account that is locked, never
+fails the other rows of its batch.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ log = structlog.get_logger(__name__)
 SQL, RESPONSES = load_queries("ledger"), load_queries("responses")
 NOTHING_WRITTEN = "INSERT 0 0"
 REFUSED = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError)
-"""Errors with which the database refuses a row; other errors are its own trouble."""
+"""Errors with which the database refuses a row; other errors are troubles of the database itself."""
 NO_LINE = BatchLine(None, None, None)  # type: ignore[arg-type] # NULLs in the database
 NO_ANSWERS: tuple[list[Any], ...] = ([],) * 6
 ESCAPED_NUL = re.compile(r"(?<!\\)((?:\\\\)*)\\u0000")
@@ -68,17 +68,18 @@ class Ledger:
         )
 
     async def reserve(self, reservation: Reservation) -> Grant | Repeat:
-        """Hold the request's upper bound; it is committed when this returns.
+        """Hold the request's upper bound; the hold is committed when this returns.
 
-        Raises `IdempotencyMismatch` (the key came with another body), `InsufficientCredit`, `PermissionDenied` (the key's
-        own limit), `RateLimited` (too many requests in flight), `RequestTooLarge` (no room for what is to be kept), or
-        `Unavailable`: then it is unknown whether the hold exists, and the caller must release it.
+        Raises `IdempotencyMismatch` (the key came with another body), `InsufficientCredit`, `PermissionDenied` (the
+        key's own limit), `RateLimited` (too many requests in flight), `RequestTooLarge` (no room for what is to be
+        kept), or `Unavailable`: then it is unknown whether the hold exists, and the caller must release it.
         """
         return await self._reservations.submit(reservation)
 
     async def put_aside(self, reservation: Reservation) -> Reservation:
-        """Write a large input before its reservation, so that the account is not locked meanwhile; a small input is left
-        for the reservation. Returns the reservation to hand in. Raises `RequestTooLarge` or `Unavailable`.
+        """Write a large input before its reservation, so that the account is not locked while it is written; a small
+        input is written with the reservation. Returns the reservation to hand in. Raises `RequestTooLarge` or
+        `Unavailable`.
         """
         kept, limit = reservation.kept, self._responses_bytes_max
         if kept is None or kept.bytes <= self._inputs_bytes_max:
@@ -101,8 +102,8 @@ class Ledger:
             return True
 
     async def settle(self, settlement: Settlement) -> Outcome:
-        """End a hold; it is committed when this returns. Repeating it charges nothing twice. Raises `Unavailable` while the
-        database is away or the account stays locked: send it again later.
+        """End a hold; the end is committed when this returns. A repeat charges nothing. Raises `Unavailable` while the
+        database is away or the account stays locked: send the settlement again later.
         """
         return await self._settlements.submit(settlement)
 
@@ -201,7 +202,7 @@ class Ledger:
 
 
 def reserving(rows: Sequence[Reservation], in_flight_max: int, responses_bytes_max: int) -> tuple[Any, ...]:
-    """The query that reserves, and its arguments. Inputs are passed beside the JSON, as answers are."""
+    """The query that reserves, and its arguments. Inputs are passed outside the JSON, as answers are."""
     text = json_text([row if row.kept is None else msgspec.structs.replace(row, kept=None) for row in rows])
     kept = [(row, row.kept) for row in rows if row.kept is not None]
     if not kept:
@@ -214,7 +215,9 @@ def reserving(rows: Sequence[Reservation], in_flight_max: int, responses_bytes_m
 
 
 def settling(rows: Sequence[Settlement]) -> tuple[Any, ...]:
-    """The query that settles, and its arguments. Answers are passed beside the JSON; inside it they would take seconds."""
+    """The query that settles, and its arguments. Answers are passed outside the JSON; inside it they would take
+    seconds.
+    """
     text = json_text([_without_answer(row) for row in rows])
     kept = [(row, row.batch_line or NO_LINE) for row in rows if row.answer is not None]
     answers = ((row.id, row.answer, row.keep_until, line.day, line.batch_id, line.number) for row, line in kept)

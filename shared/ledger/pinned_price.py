@@ -1,4 +1,4 @@
-"""The price of a request as its row in `requests` keeps it: fixed at admission, whatever the catalogue says later."""
+"""The price of a request as its row in `requests` has it: fixed at admission, whatever the catalogue says later."""
 
 from __future__ import annotations
 

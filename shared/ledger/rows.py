@@ -29,8 +29,9 @@ Outcome = Literal["settled", "repeated", "differs", "unbilled", "void", "unknown
 
 
 class KeptInput(msgspec.Struct, frozen=True, kw_only=True):
-    """What is kept of a request that later requests may continue: its input, and what its answer repeats, in the API's own
-    form. `previous_id` is the request that it continues. An `attended` request is cancelled if its caller goes away.
+    """The input of a request that later requests may continue, and the fields that its answer repeats, in the API's own
+    form. `previous_id` is the request that this one continues. An `attended` request is cancelled if its caller goes
+    away.
     """
 
     told: bytes
@@ -42,7 +43,7 @@ class KeptInput(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def bytes(self) -> int:
-        """Bytes that it takes."""
+        """The bytes of everything that is kept."""
         return self.written_bytes or len(self.told) + len(self.input)
 
     def written(self) -> KeptInput:
@@ -53,11 +54,11 @@ class KeptInput(msgspec.Struct, frozen=True, kw_only=True):
 class Reservation(PinnedPrice, frozen=True, kw_only=True, omit_defaults=True):
     """A request for a hold: a row of `requests`. Prices are nano-USD per million tokens, limits are tokens.
 
-    The hold uses the prices `hold_…` where they are higher than those of plain input and output. `output_limit` is wanted,
-    `output_floor` is the least to grant if credit is short (equal: all or nothing). `idempotency_key` and `fingerprint` are
-    SHA-256; the key leads to this request until `keep_until`. `batch_number` is the line of the batch and `batch_bytes` its
-    size. `kept` is stored if there is room. `chain` has all models that may serve it: the dearest decides the hold, and
-    `output_limit` is the largest of theirs.
+    The hold uses the prices `hold_…` if they are higher than those of plain input and output. `output_limit` is the
+    wanted limit, `output_floor` the least to grant if credit is short (equal: all or nothing). `idempotency_key` and
+    `fingerprint` are SHA-256; the key leads to this request until `keep_until`. `batch_number` is the line of the batch
+    and `batch_bytes` its size. `kept` is stored if there is room. `chain` has all models that may serve the request:
+    the dearest decides the hold, and `output_limit` is the largest of theirs.
     """
 
     id: str
@@ -91,8 +92,8 @@ class Reservation(PinnedPrice, frozen=True, kw_only=True, omit_defaults=True):
 
     @property
     def stored_bytes(self) -> int:
-        """Bytes that count towards the account's room until the request ends: what is kept, and the longest possible
-        answer.
+        """Bytes that count towards the account's room until the request ends: those that are kept, and those of the
+        longest possible answer.
         """
         return self.kept.bytes + self.output_limit * BYTES_PER_TOKEN if self.kept else 0
 
@@ -105,7 +106,9 @@ class Grant(msgspec.Struct, frozen=True):
 
 
 class Repeat(msgspec.Struct, frozen=True):
-    """Nothing was admitted: the Idempotency-Key belongs to this earlier request with the same body."""
+    """The answer for a repeat: nothing was admitted, because the Idempotency-Key belongs to this earlier request with
+    the same body.
+    """
 
     request_id: str
 
@@ -132,9 +135,9 @@ class LostCall(msgspec.Struct, frozen=True):
 
 
 class Settlement(msgspec.Struct, frozen=True, kw_only=True):
-    """How a request ended and what it costs; it can be sent any number of times. `answer` is a packed `KeptAnswer`, kept
-    until `keep_until` or as long as its batch. `void`: the caller was told that the request did not run, so a later charge
-    is refused.
+    """The end of a request and its cost; it can be sent any number of times. `answer` is a packed `KeptAnswer`, kept
+    until `keep_until` or as long as its batch. With `void`, the caller was told that the request did not run, so a
+    later charge is refused.
     """
 
     id: str
@@ -161,13 +164,13 @@ class Settlement(msgspec.Struct, frozen=True, kw_only=True):
     batch_line: BatchLine | None = None
     void: bool = False
     served_tier: str | None = None
-    """The tier at which the vendor says that it served a flex request."""
+    """The tier that the vendor names as the one that served a flex request."""
     saved_nano: int | None = None
-    """What the same tokens would have cost more at the vendor's default tier."""
+    """The nano-USD that the tier flex has saved, compared with the vendor's default tier."""
     tier_loss_nano: int | None = None
-    """What the vendor took more than at the tier that was sold."""
+    """The nano-USD that the vendor took beyond the price of the tier that was sold."""
     upstream: str | None = None
-    """The upstream that was called last; its vendor takes `vendor_cost_nano`."""
+    """The upstream that was called last, whose vendor takes `vendor_cost_nano`."""
     lost_calls: tuple[LostCall, ...] | None = None
     served: str | None = None
     """The model of the chain that served the request, or was tried last."""

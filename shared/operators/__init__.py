@@ -1,1 +1,1 @@
-"""Operators: who they are, what they have changed, and what they have switched off."""
+"""Operators: their accounts and tokens, the log of their changes, and what they have switched off."""

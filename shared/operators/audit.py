@@ -20,7 +20,7 @@ SQL = load_queries("audit")
 
 
 class Author(NamedTuple):
-    """Who makes a change (`cli:USER@HOST`, `operator:NAME` or `account:ID/key:ID`), and the HTTP request for it."""
+    """The author of a change (`cli:USER@HOST`, `operator:NAME` or `account:ID/key:ID`), and the HTTP request for it."""
 
     actor: str
     request_id: str | None = None
@@ -30,19 +30,19 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     """One change of access, credit or routing."""
 
     at: datetime
-    """When it was made."""
+    """The time of the change."""
     actor: str
-    """Who made it: `cli:USER@HOST`, `operator:NAME` or `account:ID/key:ID`."""
+    """The author of the change: `cli:USER@HOST`, `operator:NAME` or `account:ID/key:ID`."""
     action: str
-    """What was done."""
+    """The name of the change, such as `key.revoke`."""
     target: str
-    """What it was done to."""
+    """The object that was changed."""
     before: Any
-    """What was there before; null where there was nothing to say."""
+    """The relevant values before the change; null if there were none."""
     after: Any
-    """What is there now; null where there is nothing to say."""
+    """The relevant values after the change; null if there are none."""
     request_id: str | None
-    """The HTTP request that asked for it; null for the command line."""
+    """The id of the HTTP request that made the change; null for the command line."""
 
 
 class Page(NamedTuple):
@@ -55,7 +55,9 @@ class Page(NamedTuple):
 async def note(
     connection: Connection, author: Author | None, action: str, target: str, before: object, after: object
 ) -> None:
-    """Write a change to the log, to be committed with it. Without an `author` it is whoever runs this process."""
+    """Write a change to the log; it is committed together with the change. Without an `author` the author is the user
+    who runs this process.
+    """
     actor, request_id = author or local_author()
     await connection.execute(SQL["note"], actor, action, target, _json(before), _json(after), request_id)
 
@@ -76,7 +78,7 @@ async def list_entries(
 
 @functools.cache
 def local_author() -> Author:
-    """Whoever runs this process, as `cli:USER@HOST`."""
+    """The user who runs this process, as `cli:USER@HOST`."""
     try:
         user = getpass.getuser()
     except (KeyError, OSError):  # the user has no name, as in many containers

@@ -41,7 +41,7 @@ class Token(msgspec.Struct, frozen=True):
         return self.revoked_at is None and (self.expires_at is None or self.expires_at > now)
 
     def row(self) -> TokenRow:
-        """The token as it is shown."""
+        """The token in the form in which it is shown."""
         return TokenRow(
             token_id=self.id,
             scopes=self.scopes,
@@ -52,7 +52,7 @@ class Token(msgspec.Struct, frozen=True):
 
 
 class TokenRow(msgspec.Struct, frozen=True, kw_only=True):
-    """A token as it is shown, without its secret."""
+    """A token without its secret, in the form in which it is shown."""
 
     token_id: str
     scopes: tuple[str, ...]
@@ -71,7 +71,7 @@ class OperatorRow(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class NewToken(NamedTuple):
-    """A new token with its secret, which is seen only here, and what is stored of it."""
+    """A new token with its secret, which is seen only here, and the row that is stored."""
 
     token: str
     row: TokenRow

@@ -1,5 +1,5 @@
-"""Makes changes by operators repeatable. The answer to a change with a `ref` is stored in the transaction of the change, so
-that the same `ref` again gets the first answer, whatever failed in between. Answers are kept for ever.
+"""Makes changes by operators repeatable. The answer to a change with a `ref` is stored in the transaction of the
+change, so the same `ref` again gets the first answer, whatever failed in between. Answers are kept for ever.
 """
 
 from __future__ import annotations
@@ -17,14 +17,16 @@ SQL = load_queries("operator_refs")
 
 
 class Kept(NamedTuple):
-    """`answer` is JSON without secrets. With `salt`, the secret that belongs to the answer can be derived again."""
+    """The stored form of an answer. `answer` is JSON without secrets. With `salt`, the secret that belongs to the
+    answer can be derived again.
+    """
 
     answer: str
     salt: bytes | None = None
 
 
 class Once(NamedTuple):
-    """The answer; `repeated` means that the change had been made before."""
+    """The answer to a change. `repeated` is true if the change had been made before."""
 
     kept: Kept
     repeated: bool
@@ -39,9 +41,9 @@ async def once(
     *,
     within_s: float,
 ) -> Once:
-    """Make the change, unless this operator made it with the same `ref`. Without a `ref` it is always made. `fingerprint`
-    covers everything that was asked. Raises `Conflict` if the `ref` came with something else, whatever `change` raises (the
-    `ref` stays unused then), and as `in_turn` does while another request uses the `ref`.
+    """Make the change, unless this operator made it with the same `ref`. Without a `ref` it is always made.
+    `fingerprint` covers the whole change. Raises `Conflict` if the `ref` came with another change, whatever `change`
+    raises (the `ref` stays unused then), and as `in_turn` does while another request uses the `ref`.
     """
     if ref is None:
         async with transaction(pool) as connection:

@@ -1,6 +1,7 @@
 """What operators have taken out of service: paused vendors, draining workers and drained upstreams.
 
-It is kept in Postgres, so that neither a loss of Redis nor a restart undoes it. Workers read it every `HEARTBEAT_S`.
+The switches are in Postgres, so that neither a loss of Redis nor a restart undoes them. Workers read them every
+`HEARTBEAT_S`.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ Kind = Literal["provider", "worker", "upstream"]
 
 
 class SwitchedOff(NamedTuple):
-    """Names of paused vendors, ids of draining workers, names of drained upstreams."""
+    """The names of paused vendors, the ids of draining workers, and the names of drained upstreams."""
 
     paused: frozenset[str]
     draining: frozenset[str]
@@ -31,14 +32,14 @@ class SwitchedOff(NamedTuple):
 
 
 async def switched_off(source: asyncpg.Pool | Connection) -> SwitchedOff:
-    """What is out of service now. Raises asyncpg's errors."""
+    """Everything that is out of service now. Raises asyncpg's errors."""
     rows = await source.fetch(SQL["list"])
     kinds: tuple[Kind, ...] = ("provider", "worker", "upstream")
     return SwitchedOff(*(frozenset(row["name"] for row in rows if row["kind"] == kind) for kind in kinds))
 
 
 async def off_since(source: asyncpg.Pool | Connection) -> dict[tuple[Kind, str], datetime]:
-    """Since when each of them is. Raises asyncpg's errors."""
+    """For everything that is out of service, the time since which it is. Raises asyncpg's errors."""
     return {(row["kind"], row["name"]): row["since"] for row in await source.fetch(SQL["list"])}
 
 

@@ -1,4 +1,4 @@
-"""Limits in bytes: how much a queue may hold, and how much is kept of ended requests."""
+"""Limits in bytes of a queue, and of what is kept of ended requests."""
 
 from __future__ import annotations
 
@@ -47,8 +47,9 @@ USUAL = ByteLimits()
 
 
 class Ending(NamedTuple):
-    """How a job ends with its request's last event: the job leaves `queue`, and what is known of it is kept for `keep_ms`,
-    the payload too if it has at most `asked` bytes. The other fields are as in `ByteLimits`.
+    """The instructions for `append.lua` to end a job with its request's last event: the job leaves `queue`, and what is
+    known about it is kept for `keep_ms`, the payload too if it has at most `asked` bytes. The other fields are as in
+    `ByteLimits`.
     """
 
     queue: str
@@ -58,8 +59,8 @@ class Ending(NamedTuple):
     readers_ms: int
 
     def words(self, journal_bytes: int, *, was_settled: bool) -> str:
-        """The arguments of `append.lua`. The messages are kept only for a settled request that was charged: nobody needs to
-        see the others.
+        """The arguments of `append.lua`. The messages are kept only for a settled request that was charged: nobody
+        needs to see others again.
         """
         kept = self._replace(asked=self.asked if was_settled else 0)
         return " ".join(map(str, (*kept, journal_bytes)))

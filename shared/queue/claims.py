@@ -1,4 +1,4 @@
-"""What a worker asks for when it claims jobs, and what it gets."""
+"""The limits with which a worker claims jobs, and the jobs that it gets."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ CLAIM_FIELDS = 8
 
 
 class Opening(NamedTuple):
-    """What arq reads before it runs a job. `starts` counts the starts including this one; `aborted`: somebody asked to
-    cancel the job.
+    """The values that arq reads before it runs a job. `starts` counts the starts including this one; `aborted` is true
+    if somebody asked to cancel the job.
     """
 
     payload: bytes
@@ -41,7 +41,7 @@ class Claim(NamedTuple):
 
     @property
     def tries(self) -> int:
-        """How often the job was claimed since it was enqueued, including this claim."""
+        """The number of claims of the job since it was enqueued, including this one."""
         return self.epoch % EPOCHS_PER_ENQUEUE
 
 
@@ -61,7 +61,7 @@ class Claims(list[Claim]):
 
 
 class Room(NamedTuple):
-    """What may be claimed from `queue` now: the free slots of its provider and of its lane over all their queues (batch and
+    """The room for jobs of `queue`: the free slots of its provider and of its lane over all their queues (batch and
     flex count as one lane). One byte of a payload takes `copies` bytes of the worker's memory.
     """
 
@@ -72,8 +72,8 @@ class Room(NamedTuple):
 
 
 class Memory(NamedTuple):
-    """A worker's memory for large payloads: `free` bytes. `alone`: the worker runs no large job, so one of any size may
-    come.
+    """A worker's memory for large payloads: `free` bytes. With `alone`, the worker runs no large job, so one of any
+    size may come.
     """
 
     free: int

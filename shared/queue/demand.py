@@ -1,8 +1,8 @@
-"""How much work waits in each queue, and how many slots of workers that takes: one number to scale workers by.
+"""How much work waits in each queue, and how many slots of workers that work needs: one number to scale workers by.
 
-Slots are wanted for jobs that are due or running, and for batch lines that could be fed, as far as the vendor takes them:
-up to the limits of the models that batches run now, or the starting limit if they run none. Deferred and paused work wants
-no slots. No worker has to be alive for the answer, and it costs the same however much waits.
+Slots are wanted for jobs that are due or running, and for batch lines that could be fed, as far as the vendor takes
+them: up to the limits of the models that batches run now, or the starting limit if they run none. Deferred and paused
+work wants no slots. No worker has to be alive for the answer, and it costs the same however much waits.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
 QUEUES = tuple(queue_of(provider, lane) for provider in PROVIDERS for lane in LANES if lane in lanes_of(provider))
 KEPT_S = 1.0
-"""How long one answer serves all callers."""
+"""Seconds for which one answer serves all callers."""
 EVERYTHING = "*"
 
 
@@ -56,7 +56,9 @@ class QueueDepth(msgspec.Struct, frozen=True):
 
 
 class Scale(msgspec.Struct, frozen=True):
-    """`slots_wanted` by provider, by `provider:lane`, and in all (`*`); `queues` by `provider:lane`."""
+    """The answer of `/scale`: `slots_wanted` by provider, by `provider:lane`, and in all (`*`); `queues` by
+    `provider:lane`.
+    """
 
     slots_wanted: dict[str, int]
     queues: dict[str, QueueDepth]
@@ -76,7 +78,7 @@ def _depths(found: list[list[int]]) -> dict[QueueName, QueueDepth]:
 
 
 class Demand:
-    """Answers `scale` with one question to Redis and two to Postgres."""
+    """Computes the demand with one question to Redis and two to Postgres."""
 
     def __init__(self, pool: asyncpg.Pool, scripts: Scripts, catalogue: Catalogue, settings: Settings) -> None:
         self._pool = pool
@@ -120,7 +122,7 @@ class Demand:
         return {row["feed"]: row["lines"] for row in rows}, {row["feed"]: row["models"] for row in rows}
 
     async def _paused(self) -> frozenset[str]:
-        """Vendors whose jobs no worker takes."""
+        """The names of vendors whose jobs no worker takes."""
         async with reached("Pauses"):
             return (await switched_off(self._pool)).paused
 

@@ -1,4 +1,4 @@
-"""Waiting until every living worker has heard of an operator's change: it takes effect only then."""
+"""Waits until every living worker has confirmed an operator's change, which takes effect only then."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ NAMED_MAX = 5
 
 
 class Change(NamedTuple):
-    """A change by an operator. `stands` says whether it has not been undone since, `heard` whether a worker knows of it."""
+    """A change by an operator. `stands` says whether it is still in force, `heard` whether a worker has confirmed it."""
 
     stands: Callable[[SwitchedOff], bool]
     heard: Callable[[Heartbeat], bool]
 
 
 def provider_paused(provider: str, *, paused: bool) -> Change:
-    """Workers have stopped taking jobs of the provider or, unless `paused`, may take them again."""
+    """The change after which workers take no jobs of the provider or, unless `paused`, take them again."""
 
     def heard(worker: Heartbeat) -> bool:
         return (provider in worker.paused) == paused or all(provider_of(queue) != provider for queue in worker.claims)
@@ -40,12 +40,12 @@ def provider_paused(provider: str, *, paused: bool) -> Change:
 
 
 def worker_drained(worker_id: str) -> Change:
-    """This worker has stopped taking jobs; the others need not know."""
+    """The change after which this worker takes no jobs; the others need not confirm it."""
     return Change(lambda off: worker_id in off.draining, lambda worker: worker.id != worker_id or worker.draining)
 
 
 def upstream_drained(name: str, *, drained: bool) -> Change:
-    """Workers have stopped calling the upstream or, unless `drained`, may call it again."""
+    """The change after which workers do not call the upstream or, unless `drained`, call it again."""
     return Change(
         lambda off: (name in off.drained) == drained,
         lambda worker: name not in worker.upstreams or (name in worker.drained) == drained,
@@ -53,11 +53,12 @@ def upstream_drained(name: str, *, drained: bool) -> Change:
 
 
 async def until_heard(pool: asyncpg.Pool, client: redis.asyncio.Redis, change: Change, settings: Settings) -> None:
-    """Wait until every living worker has heard of the change, or until it has been undone: then nobody will hear of it.
+    """Wait until every living worker has confirmed the change, or until it has been undone: then no worker will confirm
+    it.
 
-    Raises `Unavailable` with the ids of the workers that have not reported it within twice `WORKER_SEEN_S`. A worker that
-    has died is forgotten by then, so these are alive and cannot reach Postgres. Raises `Unavailable`, too, if Redis or
-    Postgres does not answer.
+    Raises `Unavailable` with the ids of the workers that have not confirmed it within twice `WORKER_SEEN_S`. A worker
+    that has died is forgotten by then, so these are alive and cannot reach Postgres. Raises `Unavailable`, too, if
+    Redis or Postgres does not answer.
     """
     within_s = 2 * settings.worker_seen_s
     ends = time.monotonic() + within_s

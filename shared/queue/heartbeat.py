@@ -1,4 +1,6 @@
-"""What workers announce and front doors read: which workers are alive, and which queues and APIs each serves."""
+"""The heartbeats of workers: which workers are alive, and which queues and APIs each serves. Workers write them, front
+doors read them.
+"""
 
 from __future__ import annotations
 
@@ -19,11 +21,11 @@ if TYPE_CHECKING:
 
 
 class Heartbeat(msgspec.Struct, frozen=True, kw_only=True):
-    """What one worker announces. `queues`: the queues that it was told to serve; `claims`: those it takes jobs from,
-    because it has the vendor's credentials. `services`: what it can call, an API or one with a key of its own
-    (`Model.service`); `unserved`: the models (`Model.place`) that none of its upstreams serves all the same. `upstreams`:
-    names and fingerprints of its upstreams; `providers`: whose they are. `paused` and `drained`: the paused providers and
-    the drained upstreams, as far as it knows. `lately`: what it has seen within the last minute, by vendor.
+    """The heartbeat of one worker. `queues`: the queues that it was told to serve; `claims`: those that it takes jobs
+    from, because it has the vendor's credentials. `services`: what it can call, each an API or an API with a key of its
+    own (`Model.service`); `unserved`: the models (`Model.place`) of these that none of its upstreams serves.
+    `upstreams`: names and fingerprints of its upstreams; `providers`: their providers. `paused` and `drained`: the
+    paused providers and the drained upstreams that it knows. `lately`: its figures of the last minute, by vendor.
     """
 
     id: str

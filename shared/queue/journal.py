@@ -24,11 +24,11 @@ if TYPE_CHECKING:
 
 VOID = -3
 CHANNELS_MAX = 16
-"""Most front doors that are told of one request."""
+"""The most front doors that get the events of one request."""
 
 
 class LeaseLost(Exception):
-    """Another worker owns the job now, or the job is gone: nothing that this attempt still does may have an effect."""
+    """Another worker owns the job now, or the job is gone: this attempt must have no further effect."""
 
 
 class RequestVoid(Exception):
@@ -36,7 +36,7 @@ class RequestVoid(Exception):
 
 
 class Heard(NamedTuple):
-    """One event on a front door's channel. `begun` is the owner of the claim that began the journal; empty if that is
+    """One event from a front door's channel. `begun` is the owner of the claim that began the journal; empty if that is
     unknown.
     """
 
@@ -47,8 +47,8 @@ class Heard(NamedTuple):
 
 
 class Reading(NamedTuple):
-    """A part of a journal; `begun` is as in `Heard`. `alive`: a worker has the request, or its end is not settled yet.
-    `left_out` is the size of the first event if it exceeds what was asked for.
+    """A part of a journal; `begun` is as in `Heard`. `alive` is true if a worker has the request, or if its end is not
+    settled yet. `left_out` is the size of the first event if it exceeds the limit.
     """
 
     alive: bool
@@ -59,7 +59,7 @@ class Reading(NamedTuple):
 
 class Append(NamedTuple):
     """An event to be written at `place` of a journal (counted from 0), with the `upstream` that it comes from. The last
-    event also carries the settle record, and how the job ends (`Queue.ending`) if it ends with it.
+    event also carries the settle record and, if the job ends with it, how the job ends (`Queue.ending`).
     """
 
     request_id: str
@@ -88,9 +88,9 @@ async def append_all(scripts: Scripts, appends: Sequence[Append]) -> list[int]:
 
 
 class Journal:
-    """One request's journal as one claim writes it. `length` is the place of the next event. Redis keeps the journal for
-    `live_s` after the first event and for `keep_s` after the last one, with which the job ends as `ending` says. `bytes` is
-    the approximate size written so far.
+    """One request's journal for the claim that writes it. `length` is the place of the next event. Redis keeps the
+    journal for `live_s` after the first event and for `keep_s` after the last one, with which the job ends as `ending`
+    says. `bytes` is the approximate size written so far.
     """
 
     def __init__(
@@ -146,8 +146,9 @@ async def read_on(
     channel: str = "",
     first_bytes_max: int | None = None,
 ) -> Reading:
-    """Read the journal from `first` on, up to the limits, but at least one event unless it is larger than
-    `first_bytes_max`. `channel` is registered again as a reader's, in case Redis has forgotten it. Raises `Unavailable`.
+    """Read the journal from `first` on, up to the limits; at least one event, unless it is larger than
+    `first_bytes_max`. `channel` is registered again as a reader's, in case Redis has forgotten it. Raises
+    `Unavailable`.
     """
     names = [keys.journal(request_id), job_key_prefix + request_id, keys.SETTLES, keys.run(request_id)]
     first_max = "" if first_bytes_max is None else first_bytes_max

@@ -1,10 +1,10 @@
-"""The queue: arq's jobs and data format, with leases and fences by our own scripts (`lua/`).
+"""The queue: arq's jobs and data format, with leases and fences in scripts of our own (`lua/`).
 
-A job waits in `q:<provider>:<lane>`, a sorted set by due time. A claim moves it one lease into the future; renewing moves
-it on, and when nobody does, it is due again. Of what is due, accounts take turns (`lua/parts/turns.lua`), and a worker gets
-what it has memory for. The payloads of a queue are bounded by their bytes (`lua/parts/payloads.lua`). `epoch` counts the
-claims of a job and `owner` tells them apart: only the newest claim may have effects, also when Redis failed over and forgot
-one, so that the next has its number.
+A job waits in `q:<provider>:<lane>`, a sorted set by due time. A claim moves the due time one lease into the future,
+and renewing moves it on; if nobody renews, the job is due again. Accounts take turns with their due jobs
+(`lua/parts/turns.lua`), and a worker gets what it has memory for. The payloads of a queue are bounded by their bytes
+(`lua/parts/payloads.lua`). `epoch` counts the claims of a job. `owner` tells claims apart, even if Redis failed over
+and forgot a claim, so that the next claim has the same epoch. Only the newest claim may have effects.
 """
 
 from __future__ import annotations
@@ -42,8 +42,8 @@ PAYLOAD_BYTES_MAX = 1_000_000
 """Payload bytes of all jobs of one claim; more would delay other answers on the same connection."""
 LISTEN_LIVE_MS = 600_000
 BATCH_RUN_KEPT_S = 60
-"""How long what Redis knows of an ended batch line, and its journal, are kept, for a worker that takes a lost line over; its
-answer is in Postgres.
+"""Seconds for which Redis keeps its data about an ended batch line, and the line's journal. A worker that takes over a
+lost line needs them; the answer is in Postgres.
 """
 NO_CALLS: Mapping[str, str] = MappingProxyType({})
 
@@ -62,7 +62,9 @@ class RateState(NamedTuple):
 
 
 class Queue:
-    """Enqueue, claim, renew and finish jobs. Every call raises `Unavailable` if Redis does not answer."""
+    """Puts jobs into queues, and lets workers claim, renew and finish them. Every call raises `Unavailable` if Redis
+    does not answer.
+    """
 
     def __init__(
         self,
@@ -108,10 +110,11 @@ class Queue:
     ) -> RateState:
         """Put the job into its queue. `epoch` is greater than 0 if the job is put back after Redis lost it.
 
-        Raises `RateLimited` for the key's own limit; `Overloaded` if too many jobs wait and the account has its share of
-        them; `QueueFullOfBytes` if the payloads are too large together and the account has its share of them, or if not
-        even the room for newcomers is left. Then nothing was enqueued. A job that is put back was admitted before and is
-        never refused for these reasons. Redis refuses a call that arrives after its caller has given up.
+        Raises `RateLimited` for the key's own limit; `Overloaded` if too many jobs wait and the account has its share
+        of them; `QueueFullOfBytes` if the payloads together are too large and the account has its share of them, or if
+        not even the room for newcomers is left. After such an error nothing was enqueued. A job that is put back was
+        admitted before and is never refused for these reasons. Redis refuses a call that arrives after its caller has
+        given up.
         """
         now_ms = clock.now_ms()
         payload = await _payload_of(job)
@@ -177,8 +180,8 @@ class Queue:
         return claim.epoch > 1 or claim.due_ms < max(connected_ms, long_ago_ms)
 
     async def renew(self, claims: Sequence[Claim], calls: Mapping[str, str] = NO_CALLS) -> list[str]:
-        """Extend the leases, and return the ids of the claims that are lost. `calls` holds, by claim, what vendors are
-        called with now, for the worker that may take the claim over.
+        """Extend the leases, and return the ids of the claims that are lost. `calls` has, by claim, the vendor calls
+        that are under way, for a worker that takes the claim over.
         """
         words: list[Word] = [self._lease_ms]
         for claim in claims:
@@ -192,17 +195,18 @@ class Queue:
         return await self._end(claim, "done", result, result_ms, keep_in_progress_ms)
 
     def ending(self, claim: Claim, *, of_batch: bool = False) -> Ending:
-        """What lets `append.lua` end the job together with its request's last event, so that no `finish` is needed. Of a
-        job that is `of_batch` nothing is kept for long: its line and its answer are in Postgres.
+        """The instructions with which `append.lua` ends the job together with its request's last event, so that no
+        `finish` is needed. Nothing is kept for long of a job that is `of_batch`: its line and its answer are in
+        Postgres.
         """
         of_batch = of_batch or _is_batch(claim)
         asked, keep_ms = (0, 1000 * BATCH_RUN_KEPT_S) if of_batch else (self._bytes.asked, self._keep_run_ms)
         return Ending(claim.queue, keep_ms, asked, self._bytes.kept, self._bytes.readers_ms)
 
     async def move(self, claim: Claim, job: Job, *, calls: int, lost: bytes = b"") -> bool:
-        """Put the job, as `job`, into the queue of its present model's provider; the claim has no effect any more. False if
-        the claim was lost. `calls` counts the calls to vendors so far; `lost` are packed calls that nobody is charged for,
-        for the worker that goes on.
+        """Put the job, changed to `job`, into the queue of its present model's provider; the claim has no effect any
+        more. False if the claim was lost. `calls` is the number of vendor calls so far; `lost` are packed calls that
+        nobody is charged for, for the worker that goes on.
         """
         return await self._move(claim.queue, job, (claim.epoch, claim.owner), calls, lost)
 
@@ -284,7 +288,7 @@ class Queue:
         return bool(await self._scripts.call("finish", script_keys, [*arguments, claim.owner]))
 
     def _keep_ms(self, claim: Claim) -> int:
-        """For how long what is known of an ended job is kept."""
+        """Milliseconds for which the data about an ended job is kept."""
         return 1000 * BATCH_RUN_KEPT_S if _is_batch(claim) else self._keep_run_ms
 
 

@@ -1,4 +1,4 @@
-"""What operators see and do about queues and workers."""
+"""Shows operators the queues and workers, and pauses and drains these."""
 
 from __future__ import annotations
 
@@ -26,63 +26,63 @@ class QueueRow(msgspec.Struct, frozen=True, kw_only=True):
     """One queue: the jobs of one provider and one lane."""
 
     name: str
-    """The queue, as `provider:lane`."""
+    """The name of the queue, `provider:lane`."""
     provider: str
-    """The provider that its jobs call."""
+    """The provider that the queue's jobs call."""
     lane: str
-    """`interactive`, `flex` or `batch`."""
+    """The lane of the queue: `interactive`, `flex` or `batch`."""
     ready: int
-    """Jobs that are due and not claimed."""
+    """The number of jobs that are due and not claimed."""
     running: int
-    """Jobs that a worker has claimed."""
+    """The number of jobs that a worker has claimed."""
     deferred: int
-    """Jobs that are to run at a later time."""
+    """The number of jobs that are due at a later time."""
     oldest_age_s: float
-    """Seconds for which the oldest job that is due has waited."""
+    """The seconds for which the oldest due job has waited; 0 if no job is due."""
     paused: bool
-    """Whether an operator has paused the provider: no worker takes jobs from it."""
+    """True if an operator has paused the provider: no worker takes its jobs."""
 
 
 class WorkerBrief(msgspec.Struct, frozen=True, kw_only=True):
-    """A living worker and the jobs it may run."""
+    """A living worker and the jobs that it may run."""
 
     id: str
-    """The worker's id."""
+    """The id of the worker, `wrk_…`."""
     slots: int
-    """How many jobs it may run at a time."""
+    """The most jobs that the worker runs at a time."""
     running: int
-    """How many jobs it runs now."""
+    """The number of jobs that the worker runs now."""
     queues: tuple[str, ...]
-    """The queues that it takes jobs from, by priority."""
+    """The queues that the worker takes jobs from, by priority."""
     draining: bool
-    """Whether it takes no more jobs."""
+    """True if the worker takes no more jobs."""
 
 
 class WorkerRow(WorkerBrief, frozen=True, kw_only=True):
-    """A living worker, with its machine and its release."""
+    """A living worker with its machine and its release."""
 
     host: str
-    """The machine that it runs on."""
+    """The name of the machine that the worker runs on."""
     version: str
-    """The release that it runs."""
+    """The release that the worker runs."""
 
 
 class Queues(msgspec.Struct, frozen=True, kw_only=True):
     """All queues, and all living workers."""
 
     queues: list[QueueRow]
-    """All queues, also empty ones."""
+    """All queues, including empty ones."""
     workers: list[WorkerBrief]
     """All living workers."""
 
 
 class Paused(msgspec.Struct, frozen=True, kw_only=True):
-    """A provider after it was paused or resumed."""
+    """The state of a provider after it was paused or resumed."""
 
     provider: str
-    """The provider."""
+    """The name of the provider."""
     paused: bool
-    """Whether it is paused now."""
+    """True if the provider is paused now."""
 
 
 async def show_queues(

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 FORGET_WINDOW_S = 0.1
 RECORDS_LIVE_MS = 86_400_000
-"""When the records expire if no worker sweeps them any more."""
+"""Milliseconds after which the records expire if no worker sweeps them any more."""
 
 
 class SettledRecords:
@@ -40,8 +40,8 @@ class SettledRecords:
         self._committed: list[tuple[Settlement, Outcome]] = []
 
     async def forget(self, settlement: Settlement, outcome: Outcome) -> None:
-        """Put the record aside. No caller waits for that, so the first one waits a while and takes all records that have
-        come. A record that stays is settled again, without effect.
+        """Put the record aside. No caller waits for that, so the first record waits for a moment, and all records that
+        have come meanwhile are put aside together. A record that stays is settled again, without effect.
         """
         self._committed.append((settlement, outcome))
         await asyncio.sleep(FORGET_WINDOW_S)
@@ -50,8 +50,8 @@ class SettledRecords:
             await self._put_aside(taken)
 
     async def keep_void(self, settlement: Settlement, outcome: Outcome) -> None:
-        """Keep a record for a request whose caller was told that it is free, once Redis answers; nothing is kept for other
-        requests.
+        """Keep a record for a request whose caller was told that it is free, as soon as Redis answers; nothing is kept
+        for other requests.
         """
         if not settlement.void or outcome != "settled":
             return
@@ -74,8 +74,8 @@ class SettledRecords:
         return True
 
     def _kept_of(self, settlement: Settlement, outcome: Outcome) -> bytes | str:
-        """The record for `forget.lua`. A quarantined settlement is left to an operator. An uncharged request is kept as a
-        release. Of a long answer only the price is kept; a batch line is run again then.
+        """The record for `forget.lua`. A quarantined settlement is left to an operator. An uncharged request is kept as
+        a release. Of a long answer only the price is kept; if it is lost, a batch line is run again.
         """
         if outcome == "quarantined":
             return "-"
@@ -89,7 +89,7 @@ class SettledRecords:
 
 
 def _uncharged(settlement: Settlement, *, void: bool) -> Settlement:
-    """The settlement as the books have it: a release without a charge."""
+    """The settlement that the books have: a release without a charge."""
     return Settlement(
         id=settlement.id,
         created_at=settlement.created_at,

@@ -1,4 +1,4 @@
-"""What operators see and do about upstreams."""
+"""Shows operators the upstreams, and drains, enables and checks these."""
 
 from __future__ import annotations
 
@@ -35,26 +35,28 @@ class UpstreamRow(msgspec.Struct, frozen=True, kw_only=True):
     """An upstream that a living worker holds: one key of a vendor at one address or in one region."""
 
     name: str
-    """The upstream's name."""
+    """The name of the upstream."""
     provider: str
-    """The provider that it belongs to."""
+    """The provider that the upstream belongs to."""
     state: str
     """`closed` (calls go there), `open` (no calls until `cooling_until`), `half open` (the next call tries it), `rising`
     (few calls at once) or `drained` (by an operator).
     """
     models: tuple[str, ...]
-    """The models that are called through it."""
+    """The public names of the models that are called through the upstream."""
     cooling_until: dt.datetime | None
-    """When calls go there again, or when its vendor takes calls of some model again; null where nothing waits."""
+    """The time at which calls go there again, or at which the vendor takes calls of some model again; null if there is
+    nothing to wait for.
+    """
     calls: int
-    """Calls since Redis knows the upstream."""
+    """The number of calls since Redis knows the upstream."""
     errors: int
-    """Failed calls since Redis knows the upstream."""
+    """The number of failed calls since Redis knows the upstream."""
 
 
 class UpstreamDetails(UpstreamRow, frozen=True, kw_only=True):
-    """An upstream, with the `reason` why it is not closed, and since when: `failures`, `credentials` that are refused,
-    `credit` that is used up, or an `operator`.
+    """An upstream, with the `reason` for which it is not closed, and the time since which: `failures`, `credentials`
+    that are refused, `credit` that is used up, or an `operator`.
     """
 
     reason: str
@@ -68,7 +70,9 @@ class UpstreamDetails(UpstreamRow, frozen=True, kw_only=True):
 async def list_upstreams(
     source: asyncpg.Pool | Connection, client: redis.asyncio.Redis, states: UpstreamStates
 ) -> list[UpstreamDetails]:
-    """All upstreams that living workers hold, as they are now. Raises asyncpg's and redis-py's errors and `Unavailable`."""
+    """All upstreams that living workers hold, in their present state. Raises asyncpg's and redis-py's errors and
+    `Unavailable`.
+    """
     names = sorted({name for worker in await living_workers(client) for name in worker.upstreams})
     known = await states.exchange([UpstreamReport(name) for name in names])
     off = await off_since(source)
@@ -114,8 +118,8 @@ async def enable(
 async def check(
     source: asyncpg.Pool | Connection, client: redis.asyncio.Redis, states: UpstreamStates, name: str
 ) -> tuple[list[UpstreamDetails], str]:
-    """Have a worker call the upstream once, at the house's cost. Also returns the outcome: `WELL`, or why it failed. Raises
-    `NotFound` as `drain` does.
+    """Make a worker call the upstream once, at the operator's cost. Also returns the outcome: `WELL`, or the reason of
+    the failure. Raises `NotFound` as `drain` does.
     """
     await _require(source, client, states, name)
     token = new_id("check")
@@ -130,7 +134,9 @@ async def check(
 
 
 async def asked_checks(client: redis.asyncio.Redis, names: list[str]) -> list[tuple[str, str]]:
-    """The checks that this worker alone must make: names of upstreams and tokens. Raises redis-py's errors."""
+    """The checks that this worker must make: names of upstreams and tokens. No other worker gets them. Raises
+    redis-py's errors.
+    """
     async with client.pipeline(transaction=False) as pipe:
         for name in names:
             pipe.hget(keys.upstream(name), "check")

@@ -20,13 +20,16 @@ if TYPE_CHECKING:
 
 StateName = Literal["closed", "rising", "half open", "open"]
 Outcome = Literal["s", "n", "f", "c", "x"]
-"""How a call ended: answered; refused without a failure of the upstream; failed; credentials refused; credit used up."""
+"""The outcomes of a call, in this order: answered; refused without a failure of the upstream; failed; credentials
+refused; credit used up.
+"""
 
 
 class UpstreamState(msgspec.Struct, frozen=True, kw_only=True):
-    """`state` is explained in `upstreams.lua`; `reason` says why it is not closed (`failures`, `credentials`, `credit`). An
-    open breaker is half open in `wait_s` seconds; it has not been closed for `not_closed_s`. `calls` and `errors` are
-    counted since Redis knows the upstream. `entered`: states that the present outcomes have led to.
+    """The state of one upstream. `state` is explained in `upstreams.lua`; `reason` says why it is not closed
+    (`failures`, `credentials`, `credit`). An open breaker is half open in `wait_s` seconds; the breaker has not been
+    closed for `not_closed_s`. `calls` and `errors` are counted since Redis knows the upstream. `entered` are the states
+    that the present outcomes have led to.
     """
 
     name: str
@@ -47,7 +50,7 @@ REFUSED = "its vendor refuses this service's own account, of which the operator 
 
 
 def why_none_is_available(states: Iterable[UpstreamState], drained: Collection[str]) -> str:
-    """Why no upstream of a model may be called, in words for callers."""
+    """The reason for which no upstream of a model may be called, in words for callers."""
     left = [state for state in states if state.name not in drained]
     if not left:
         return DRAINED
@@ -55,19 +58,21 @@ def why_none_is_available(states: Iterable[UpstreamState], drained: Collection[s
 
 
 class AccountRefused(OperatorCredentials):
-    """No vendor was asked: those of all upstreams have refused the operator's account before, of which an alert has told."""
+    """No vendor was asked: the vendors of all upstreams have refused the operator's account before, and an alert has
+    told so.
+    """
 
 
 def none_is_available(model: str, because: str, wait_s: float | None) -> RebootError:
-    """What the caller of a model is told whose upstreams may not be called, for `wait_s` seconds if that is known."""
+    """The error for the caller of a model whose upstreams may not be called, for `wait_s` seconds if that is known."""
     if because == REFUSED:
         return AccountRefused(f"{model} cannot be called now, because {because}: take another model.")
     return ProviderBusy(f"{model} cannot be called now, because {because}: try again later.", retry_after_s=wait_s)
 
 
 class UpstreamReport(NamedTuple):
-    """What a worker reports of one upstream: `outcomes` of calls in one `term` of the breaker, permits to give back and to
-    keep, and one that it wants.
+    """A worker's report about one upstream: the `outcomes` of calls in one `term` of the breaker, the permits to give
+    back and to keep, and the permit that it wants.
     """
 
     name: str
@@ -123,7 +128,7 @@ async def try_now(client: redis.asyncio.Redis, name: str) -> None:
 
 
 class PublishedRow(msgspec.Struct, frozen=True):
-    """An upstream as a worker describes it to operators; `models` are public names."""
+    """A worker's description of an upstream for operators; `models` are public names."""
 
     name: str
     provider: str
@@ -131,7 +136,7 @@ class PublishedRow(msgspec.Struct, frozen=True):
 
 
 async def publish_rows(client: redis.asyncio.Redis, rows: Sequence[PublishedRow]) -> None:
-    """Describe upstreams to operators. Raises redis-py's errors."""
+    """Publish descriptions of upstreams for operators. Raises redis-py's errors."""
     async with client.pipeline(transaction=False) as pipe:
         for row in rows:
             pipe.hset(keys.upstream(row.name), "shown", msgspec.json.encode(row).decode())

@@ -19,11 +19,11 @@ UNREAD_BYTES = 750_000
 
 
 class ByteBudget:
-    """At most `total` bytes, of which one owner has at most `share`, if that is given.
+    """A limit of `total` bytes, of which one owner has at most `share`, if that is given.
 
-    A holder that asks for at most `small` bytes may use `reserve` first, which is beside `total` and closed to larger ones,
-    so that large holders do not delay small ones. One owner has at most `reserve_share` of it, if that is given. Waiting
-    holders are served in the order of their requests, except that one who waits for its own share delays nobody else.
+    A holder that asks for at most `small` bytes may use `reserve` first, which is beside `total` and closed to larger
+    ones, so that large holders do not delay small ones. One owner has at most `reserve_share` of it, if that is given.
+    Waiting holders are served in the order of their requests; one who waits for its own share delays nobody else.
     """
 
     def __init__(
@@ -97,7 +97,7 @@ class ByteBudget:
         return HeldBytes(self, size, owner)
 
     def give_back(self, size: int, owner: str, *, of_reserve: bool = False) -> None:
-        """Called by `HeldBytes`."""
+        """Give bytes back, for `HeldBytes`."""
         if of_reserve:
             self._reserve_used -= size
         else:
@@ -110,7 +110,7 @@ class ByteBudget:
         self._held.set(self.used)
 
     def _admit(self) -> None:
-        """Admit those of the waiting for whom there is room."""
+        """Admit the waiting holders for whom there is room."""
         for waiter in list(self._waiting):
             if waiter.admitted.cancelled() or self._is_beyond_share(waiter.size, waiter.owner):
                 continue
@@ -158,7 +158,7 @@ class HeldBytes:
         self._of_reserve = of_reserve
 
     def shrink(self, size: int) -> None:
-        """Keep `size` bytes, if that is less."""
+        """Keep `size` bytes, if that is less than before."""
         if size < self.size:
             self._budget.give_back(self.size - size, self._owner, of_reserve=self._of_reserve)
             self.size = size

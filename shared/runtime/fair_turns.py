@@ -17,8 +17,9 @@ class _Waiter(NamedTuple):
 
 
 class FairTurns:
-    """At most `places` pieces of work at a time, fewer if some take several places. A free place goes to the next owner in
-    turn, however many pieces each owner has waiting; the pieces of one owner come in the order of their requests.
+    """Places for work: at most `places` pieces of work run at a time, fewer if some take several places. A free place
+    goes to the next owner in turn, however many pieces each owner has waiting; the pieces of one owner come in the
+    order of their requests.
     """
 
     def __init__(self, places: int) -> None:
@@ -55,8 +56,8 @@ class FairTurns:
             raise
 
     def _pass_on(self, places: int) -> None:
-        """Give free places to the next owners, each of which then goes to the end of the line. Work that needs more places
-        than are free is not overtaken.
+        """Give free places to the next owners, each of which then goes to the end of the line. No other work overtakes
+        work that needs more places than are free.
         """
         self._free += places
         while self._waiting:

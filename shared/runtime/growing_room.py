@@ -1,4 +1,4 @@
-"""Room in bytes for things that grow piece by piece and are held until they end; they wait while there is none."""
+"""Room in bytes for things that grow piece by piece and are held until they end. A thing waits while there is no room."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from typing import Self
 from shared.runtime.byte_budget import ByteBudget, HeldBytes
 
 STEP_BYTES = 262_144
-"""Bytes that are taken at once, so that things that grow by small pieces rarely ask."""
+"""Bytes that are taken at once, so that things that grow by small pieces rarely ask for more."""
 
 
 class GrowingRoom:
-    """`total` bytes, of which one owner has at most half. Each thing has `free` bytes beside that, so small ones never
-    wait.
+    """Room of `total` bytes, of which one owner has at most half. Each thing has `free` bytes beside that, so small
+    ones never wait.
 
-    Things that each hold a part of the room could wait for one another for ever. Therefore one of the waiting things grows
-    without room until it ends; then the next one does.
+    Things that each hold a part of the room could wait for one another for ever. Therefore one of the waiting things
+    grows without room until it ends; then the next one does.
     """
 
     def __init__(self, name: str, *, total: int, free: int) -> None:
@@ -51,7 +51,7 @@ class GrowingRoom:
         await self._freed.wait()
 
     def ended(self, growth: Growth) -> None:
-        """Let the waiting things look again."""
+        """Make the waiting things try again, because this one has ended."""
         if self._beyond is growth:
             self._beyond = None
         freed, self._freed = self._freed, asyncio.Event()

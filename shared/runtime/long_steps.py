@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 LONG_FROM_BYTES = 1_000_000
-"""Copying, encoding or decoding fewer bytes takes about a millisecond at most."""
+"""Bytes from which a step counts as long: copying, encoding or decoding fewer takes about a millisecond at most."""
 PAUSE_FROM_S, PAUSE_MAX_S = 0.005, 0.25
 """A step shorter than `PAUSE_FROM_S` delays nobody. One longer than `PAUSE_MAX_S` was delayed by a busy machine, so the
 pause is capped.

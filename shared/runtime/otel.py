@@ -1,7 +1,7 @@
 """Traces with OpenTelemetry's SDK, sent over OTLP/HTTP. This module is loaded only while traces are on.
 
-Where spans are sent, how they are sampled and how the process is named is set with the SDK's own variables:
-`OTEL_EXPORTER_OTLP_…`, `OTEL_TRACES_SAMPLER`, `OTEL_SERVICE_NAME`, `OTEL_RESOURCE_ATTRIBUTES`, `OTEL_BSP_…`.
+The SDK's own variables set the address, the sampling and the name of the process: `OTEL_EXPORTER_OTLP_…`,
+`OTEL_TRACES_SAMPLER`, `OTEL_SERVICE_NAME`, `OTEL_RESOURCE_ATTRIBUTES`, `OTEL_BSP_…`.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class OtlpTracer:
 
 
 class OtlpSpan:
-    """One span that has not ended. What is noted on a span that is not sampled is dropped at once."""
+    """One span that has not ended. Attributes of a span that is not sampled are dropped at once."""
 
     def __init__(self, span: trace.Span) -> None:
         self._span = span

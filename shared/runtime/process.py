@@ -76,9 +76,11 @@ def heed_hangups(renew: Callable[[], Coroutine[Any, Any, None]], *tell: Callable
 _PR_SET_PDEATHSIG = 1
 _M_MMAP_THRESHOLD = -3
 LARGE_BYTES = 262_144
-"""Threshold above which glibc returns freed memory. Otherwise glibc raises it with every larger piece that is freed
-(mallopt(3)) and keeps the memory of large bodies.
+"""The threshold in bytes above which glibc returns freed memory. Without it, glibc raises the threshold with every
+larger piece that is freed (mallopt(3)) and keeps the memory of large bodies.
 """
 SERVER_NAME = "rebootml"
 COLLECT_AFTER = (10_000, 20, 20)
-"""Allocations before the youngest generation is collected, and collections of each generation before the next older one."""
+"""Allocations before the youngest generation is collected, and collections of each generation before the next older
+one.
+"""

@@ -24,7 +24,7 @@ SOMEBODY = "a long transaction"
 
 
 class LockTaken(asyncpg.LockNotAvailableError):
-    """A lock was not granted in time. The message says who has it, as far as Postgres tells."""
+    """A lock was not granted in time. The message says who has it, if Postgres tells."""
 
 
 class Blocker(NamedTuple):

@@ -26,8 +26,8 @@ SELECT current_setting('max_connections')::integer - current_setting('superuser_
 
 
 class Budget(NamedTuple):
-    """`allowed`: connections for users who are not superusers; `processes`: processes of this service that are connected
-    now.
+    """The numbers of connections and processes. `allowed` is the number of connections for users who are not
+    superusers; `processes` is the number of processes of this service that are connected now.
     """
 
     processes: int
@@ -48,8 +48,8 @@ def process_name(kind: str) -> str:
 
 
 async def tell_budget(pool: asyncpg.Pool, settings: Settings) -> Budget | None:
-    """Log the budget in one line, as an alert above `DATABASE_BUDGET_ALERT_PERCENT`. None if the server does not tell its
-    limits.
+    """Log the budget in one line, as an alert above `DATABASE_BUDGET_ALERT_PERCENT`. None if the server does not reveal
+    its limits.
     """
     try:
         row = (await pool.fetch(ALLOWED_AND_PROCESSES, [f"{OURS}web %", f"{OURS}worker %"]))[0]

@@ -1,4 +1,4 @@
-"""Every Redis key and channel name, and the words they are made of. No secret and no prompt is ever part of one."""
+"""The names of every Redis key and channel. No secret and no prompt is ever part of one."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ SETTLES = "settles"
 """A hash of settle records by request id: what is owed to the ledger until Postgres has committed it."""
 
 KEPT = "kept"
-"""A hash of the bytes that are kept of ended requests: of `all`, and by the time at which they expire. For each such time,
-`kept:<ms>` is a list of the keys that expire then, each with its bytes.
+"""A hash of the bytes that are kept of ended requests: the sum (`all`), and the sum for each time at which some of them
+expire. For each such time, `kept:<ms>` is a list of the keys that expire then, each with its bytes.
 """
 
 SETTLED, SETTLED_AT = "settled", "settled:at"
-"""The settle records that Postgres has committed a moment ago, and a sorted set of their ids by time: Postgres may still
-lose these commits.
+"""The settle records that Postgres committed a short time ago, and a sorted set of their ids by time: Postgres may
+still lose these commits.
 """
 
 
@@ -155,7 +155,9 @@ COOLING = "cooling"
 
 
 def upstream(name: str) -> str:
-    """What all workers know of an upstream: its breaker, its calls, and the part of its row that operators are `shown`."""
+    """The data that all workers share about an upstream: its breaker, its calls, and the part of its row that operators
+    are `shown`.
+    """
     return f"upstream:{name}"
 
 

@@ -9,8 +9,8 @@ from enum import IntEnum, unique
 
 @unique
 class Lock(IntEnum):
-    """One kind of work that is done by one process at a time. `SWITCH` and those below it are taken together with the hash of
-    what they lock, in SQL.
+    """One kind of work that only one process does at a time. `SWITCH` and the locks below it are taken in SQL together
+    with the hash of their subject.
     """
 
     MIGRATIONS = 7_201_001

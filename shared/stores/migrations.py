@@ -26,7 +26,7 @@ from shared.stores.sql_functions import FunctionFile, function_files
 CONCURRENTLY = ".concurrently"
 LOCK_PAUSE_S, LOOK_EVERY_S, CONNECT_S = 0.1, 1.0, 5.0
 DAYS_KEPT_MAX = 3_650
-"""Days for which partitions are kept as far as migrations know: they only create new ones. Workers drop old ones, because
+"""The number of days for which migrations keep partitions: they only create new ones. Workers drop old ones, because
 they know the settings.
 """
 _INDEX = re.compile(r"CREATE (?:UNIQUE )?INDEX CONCURRENTLY IF NOT EXISTS (\w+)")
@@ -45,7 +45,7 @@ class Migration(NamedTuple):
     sql: str
     checksum: str
     concurrently: bool = False
-    """Whether it is applied outside a transaction, statement by statement."""
+    """Whether the file is applied outside a transaction, statement by statement."""
 
 
 def migrations() -> list[Migration]:
@@ -68,12 +68,12 @@ async def migrate(
     within_s: float = 600.0,
     on_wait: Callable[[str], None] = lambda _: None,
 ) -> list[str]:
-    """Apply the missing migrations and the newer files of functions; give the names of both. It may run from many places
-    at once, repeatedly, and beside traffic: a lock that is not granted within `lock_timeout_s` is tried again later, and
-    `on_wait` is told each time who has it.
+    """Apply the missing migrations and the newer files of functions, and return the names of both. This may run from
+    many places at once, repeatedly, and beside traffic: a lock that is not granted within `lock_timeout_s` is tried
+    again later, and `on_wait` is told each time who has it.
 
-    Raises `MigrationError` if an applied migration was changed, or functions were without a new revision, if the database is
-    newer than these files, or if a lock was not granted `within_s`; what was applied before that stays.
+    Raises `MigrationError` if an applied migration was changed, if functions were changed without a new revision, if
+    the database is newer than these files, or if a lock was not granted `within_s`; what was applied before that stays.
     """
     connection, asking = [await asyncpg.connect(database_url) for _ in range(2)]
     try:
@@ -112,8 +112,8 @@ async def wait_migrated(database_url: str, *, within_s: float) -> None:
 
 
 async def _lock(connection: asyncpg.Connection) -> None:
-    """Try again and again without waiting inside a statement: a waiting statement has a snapshot, and `CREATE INDEX
-    CONCURRENTLY` waits for all snapshots to end.
+    """Get the migration lock by trying again and again, without waiting inside a statement: a waiting statement has a
+    snapshot, and `CREATE INDEX CONCURRENTLY` waits for all snapshots to end.
     """
     while True:
         if await connection.fetchval("SELECT pg_try_advisory_lock($1)", Lock.MIGRATIONS):
@@ -160,7 +160,7 @@ class _Migrator(NamedTuple):
             await self._note(migration)
 
     async def _changed_functions(self) -> list[FunctionFile]:
-        """The files whose revision is newer than what the database has."""
+        """The files whose revision is newer than the database's."""
         rows = await self.connection.fetch("SELECT name, revision, checksum FROM schema_functions")
         applied = {row["name"]: (row["revision"], row["checksum"]) for row in rows}
         for file in function_files():
@@ -182,8 +182,8 @@ class _Migrator(NamedTuple):
                 )
 
     async def _apply_concurrently(self, migration: Migration) -> None:
-        """Traffic does not wait behind these locks, so they are waited for. An index whose creation broke off is created
-        anew.
+        """Apply the statements one by one. Traffic does not wait behind these locks, so the migration waits for them.
+        An index whose creation broke off is created anew.
         """
         await self.connection.execute("SELECT set_config('lock_timeout', $1, false)", f"{int(self.within_s * 1000)}ms")
         async with in_the_way(self.connection, LOOK_EVERY_S, self.asking, self.on_wait):

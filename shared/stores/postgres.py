@@ -1,8 +1,6 @@
-"""Postgres: the connection pool, named queries from `sql/*.sql`, and the numbered migrations.
+"""Postgres: the connection pool, and named queries from `sql/*.sql`.
 
-A `.sql` file holds queries, each after a line `-- name: something`. Migrations are `sql/migrations/NNNN_title.sql`,
-applied in order under an advisory lock, each in a transaction of its own unless it says `.concurrently`, and never edited
-once applied: their checksums are kept and compared.
+A `.sql` file holds queries, each after a line `-- name: something`.
 """
 
 from __future__ import annotations
@@ -27,7 +25,7 @@ if TYPE_CHECKING:
 Connection = asyncpg.Connection | asyncpg.pool.PoolConnectionProxy
 SQL_FOLDER = Path(__file__).parent / "sql"
 NEWEST = ("~", datetime(9999, 1, 1, tzinfo=UTC))
-"""A cursor before every request, for a history that begins with the newest one."""
+"""A cursor in front of every request, for a history that begins with the newest one."""
 UNREACHABLE = (
     OSError,
     TimeoutError,

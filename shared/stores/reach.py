@@ -1,4 +1,4 @@
-"""Whether Postgres and Redis answer, for the readiness of the process."""
+"""Checks whether Postgres and Redis answer, for the readiness of the process."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ LOOKS_PER_GRACE = 6
 
 
 class Reached(NamedTuple):
-    """Which stores have just answered."""
+    """The result of the last check: which stores have just answered."""
 
     postgres: bool
     redis: bool
 
 
 class Reach:
-    """`look` asks both stores, within `READY_WITHIN_S`. So that a store's failover does not take all processes out of
-    service at once, `lately` stays true until a store has been away for `READY_GRACE_S`. The owner runs `run` as a task,
-    which looks now and then.
+    """Checks both stores, within `READY_WITHIN_S`. A store's failover must not take all processes out of service at
+    once, so `lately` stays true until a store has been away for `READY_GRACE_S`. The owner runs `run` as a task, which
+    checks again and again.
     """
 
     def __init__(self, pool: asyncpg.Pool, client: redis.asyncio.Redis, settings: Settings) -> None:

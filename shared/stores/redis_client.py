@@ -53,7 +53,7 @@ class _Connection(AbstractConnection):
     """
 
     url: RotatingSecret
-    """The URL whose user and password are used; the address stays that of the start."""
+    """The URL whose user and password are used; the address stays the one from the start."""
 
     async def connect(self) -> None:
         """Connect with the present password. A refused password is retried until the connect timeout, because a password

@@ -27,7 +27,7 @@ LARGE_BYTES = 65_536
 
 
 def packed(*command: Word) -> bytes:
-    """The command as Redis reads it."""
+    """The command in the form that Redis reads."""
     if any(type(word) is bytes and len(word) > LARGE_BYTES for word in command):
         words = [word if isinstance(word, bytes) else str(word).encode() for word in command]
         parts = [part for word in words for part in (b"$%d\r\n" % len(word), word, b"\r\n")]

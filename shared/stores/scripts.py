@@ -1,7 +1,8 @@
-"""The Lua scripts, called through one pipelined connection. A call whose reply was lost is sent again: most scripts are
-idempotent, and none moves money twice. Jobs whose `claim` got no answer wait until their leases lapse; a repeat of `pace`
-or `upstreams` counts outcomes twice, and one of `turn` leaves a turn unused. The parts (`lua/parts`) that a script names
-with lines `-- with <part>` are put in front of it.
+"""The Lua scripts, called through one pipelined connection.
+
+A call whose reply was lost is sent again: most scripts are idempotent, and none moves money twice. Jobs whose `claim`
+got no answer wait until their leases lapse; a repeat of `pace` or `upstreams` counts outcomes twice, and one of `turn`
+leaves a turn unused. The parts (`lua/parts`) that a script names with lines `-- with <part>` are put in front of it.
 """
 
 from __future__ import annotations
@@ -42,9 +43,11 @@ class Scripts:
         self._pipeline: Pipeline | None = None
         self._connecting: asyncio.Task[Pipeline] | None = None
         self._waiting = 0
-        """How many calls wait for the connection."""
+        """The number of calls that wait for the connection."""
         self.connected_at = 0.0
-        """When the connection was made, in Unix seconds. A failover of Redis ends the connection, so this one is younger."""
+        """The time at which the connection was made, in Unix seconds. A failover of Redis ends the connection, so this
+        one is younger than the last failover.
+        """
         self._closed = False
 
     async def call(

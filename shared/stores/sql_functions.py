@@ -1,4 +1,6 @@
-"""The SQL functions as they are now: `sql/functions/`, a file for each concept, applied again when its revision grows."""
+"""The SQL functions in force: `sql/functions/` has a file for each concept, which is applied again when its revision
+grows.
+"""
 
 from __future__ import annotations
 

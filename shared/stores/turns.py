@@ -1,6 +1,6 @@
-"""Makes writers of the same rows take turns instead of failing: those who create batches, files or keys of one account at
-once, cancel or revoke one thing twice, or credit an account that has traffic. They wait for `TURN_TIMEOUT_S`; traffic
-itself waits for a lock for `LOCK_TIMEOUT_S` only.
+"""Makes writers of the same rows take turns instead of failing: those who create batches, files or keys of one account
+at the same time, cancel or revoke one thing twice, or credit an account that has traffic. They wait for
+`TURN_TIMEOUT_S`; traffic itself waits for a lock for `LOCK_TIMEOUT_S` only.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ _turns: WeakValueDictionary[tuple[str, str], asyncio.Lock] = WeakValueDictionary
 async def in_turn(
     source: asyncpg.Pool | Connection, lock: str, whose: str, within_s: float
 ) -> AsyncIterator[Connection]:
-    """A transaction that holds the lock that the query `lock` takes; if `source` is a connection, within its transaction.
-    Raises one of `BUSY`, or `TimeoutError`, if the lock is not granted within `within_s`.
+    """A transaction that holds the lock which the query `lock` takes; if `source` is a connection, a part of its
+    transaction. Raises one of `BUSY`, or `TimeoutError`, if the lock is not granted within `within_s`.
     """
     async with _patient(source, lock, whose, within_s) as connection:
         await connection.execute(lock, whose, timeout=within_s + 1)

@@ -98,14 +98,14 @@ class UrlSource(Source, frozen=True, kw_only=True, tag="url"):
     """An address as a source; it is refused, because nothing is ever fetched."""
 
     url: str
-    """Refused: send the data itself in base 64."""
+    """The address; refused: send the data itself in base 64."""
 
 
 class FileSource(Source, frozen=True, kw_only=True, tag="file"):
     """A file of Anthropic's Files API as a source; it is refused, because such files are not kept here."""
 
     file_id: str
-    """Refused: send the data itself in base 64."""
+    """The id of the file; refused: send the data itself in base 64."""
 
 
 class ImageBlock(Block, frozen=True, kw_only=True, tag="image"):

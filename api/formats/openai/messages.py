@@ -88,7 +88,7 @@ class CalledFunction(_Strict, frozen=True):
     arguments: str
     """The arguments, as the JSON text that the model wrote."""
     parsed_arguments: Any = None
-    """Accepted and ignored: the official client adds it to answers that it has parsed."""
+    """A parsed form that the official client adds to answers; accepted and ignored."""
 
     def __post_init__(self) -> None:
         """Raises `ValueError`, which msgspec reports as an error of the body."""
@@ -105,7 +105,7 @@ class MadeCall(_Strict, frozen=True):
     type: Literal["function", "builtin_function"] = "function"
     """`function`, or Kimi's `builtin_function`; both are handled alike."""
     index: int | None = None
-    """Accepted and ignored: a place that chunks of a stream have."""
+    """A place that calls in chunks of a stream have; accepted and ignored."""
     extra_content: Any = None
     """Google's `{"google": {"thought_signature"}}`, which Gemini needs back; anything else is left out."""
 
@@ -177,7 +177,7 @@ class AssistantMessage(_Turn, frozen=True, kw_only=True, tag="assistant"):
     function_call: None = None
     """Only null: use `tool_calls`."""
     parsed: Any = None
-    """Accepted and ignored: the official client adds it to answers that it has parsed."""
+    """A parsed form that the official client adds to answers; accepted and ignored."""
     reasoning_content: Any = None
     """The text of the thoughts, unchanged; models that want it back are told it."""
     reasoning: Any = None

@@ -47,7 +47,7 @@ class MessageItem(Item, frozen=True, kw_only=True, tag="message"):
     content: Content
     """The message as a text, or as a list of text and image parts."""
     phase: str | None = None
-    """Accepted and ignored."""
+    """The phase that OpenAI's models set; accepted and ignored."""
 
 
 class FunctionCallItem(Item, frozen=True, kw_only=True, tag="function_call"):
@@ -62,9 +62,9 @@ class FunctionCallItem(Item, frozen=True, kw_only=True, tag="function_call"):
     namespace: str | None = None
     """The namespace in which the function was offered; left out if it was offered without one."""
     caller: Any = None
-    """Accepted and ignored."""
+    """The caller of the tool; accepted and ignored."""
     parsed_arguments: Any = None
-    """Accepted and ignored: the official client adds it to answers that it has parsed."""
+    """A parsed form that the official client adds to answers; accepted and ignored."""
 
     def __post_init__(self) -> None:
         """Raises `ValueError`, which msgspec reports as an error of the body."""
@@ -79,11 +79,11 @@ class FunctionOutputItem(Item, frozen=True, kw_only=True, tag="function_call_out
     output: Content
     """The result, as a text or as text and image parts."""
     name: str | None = None
-    """Accepted and ignored."""
+    """The name of the tool; accepted and ignored."""
     namespace: str | None = None
-    """Accepted and ignored."""
+    """The namespace of the tool; accepted and ignored."""
     caller: Any = None
-    """Accepted and ignored."""
+    """The caller of the tool; accepted and ignored."""
 
     def __post_init__(self) -> None:
         """Raises `ValueError`, which msgspec reports as an error of the body."""
@@ -102,7 +102,7 @@ class CustomCallItem(Item, frozen=True, kw_only=True, tag="custom_tool_call"):
     namespace: str | None = None
     """The namespace in which the tool was offered; left out if it was offered without one."""
     caller: Any = None
-    """Accepted and ignored."""
+    """The caller of the tool; accepted and ignored."""
 
     def __post_init__(self) -> None:
         """Raises `ValueError`, which msgspec reports as an error of the body."""
@@ -117,9 +117,9 @@ class CustomOutputItem(Item, frozen=True, kw_only=True, tag="custom_tool_call_ou
     output: Content
     """The result, as a text or as text and image parts."""
     name: str | None = None
-    """Accepted and ignored."""
+    """The name of the tool; accepted and ignored."""
     caller: Any = None
-    """Accepted and ignored."""
+    """The caller of the tool; accepted and ignored."""
 
     def __post_init__(self) -> None:
         """Raises `ValueError`, which msgspec reports as an error of the body."""

@@ -48,11 +48,11 @@ class SentBackText(_Part, frozen=True, tag="output_text"):
     text: str
     """The text of the part, unchanged."""
     annotations: Any = None
-    """Accepted and ignored."""
+    """The sources of the text; accepted and ignored."""
     logprobs: Any = None
-    """Accepted and ignored."""
+    """The log probabilities of the text; accepted and ignored."""
     parsed: Any = None
-    """Accepted and ignored: the official client adds it to answers that it has parsed."""
+    """A parsed form that the official client adds to answers; accepted and ignored."""
 
     def __post_init__(self) -> None:
         """Raises `ValueError`, which msgspec reports as an error of the body."""

@@ -63,9 +63,9 @@ class ShellCallItem(Item, frozen=True, kw_only=True, tag="shell_call"):
     action: ShellAction
     """The lines for the shell."""
     environment: Any = None
-    """Accepted and ignored: the place where the lines run."""
+    """The place where the lines run; accepted and ignored."""
     caller: Any = None
-    """Accepted and ignored."""
+    """The caller of the tool; accepted and ignored."""
 
     def __post_init__(self) -> None:
         """Raises `ValueError`, which msgspec reports as an error of the body."""
@@ -100,9 +100,9 @@ class ShellOutputItem(Item, frozen=True, kw_only=True, tag="shell_call_output"):
     output: list[ShellOutput]
     """The output of each line, in the order of the lines."""
     max_output_length: int | None = None
-    """Accepted and ignored: the caller has cut the output already."""
+    """The most characters of output; accepted and ignored, because the caller has cut the output already."""
     caller: Any = None
-    """Accepted and ignored."""
+    """The caller of the tool; accepted and ignored."""
 
     def __post_init__(self) -> None:
         """Raises `ValueError`, which msgspec reports as an error of the body."""
@@ -128,7 +128,7 @@ class PatchCallItem(Item, frozen=True, kw_only=True, tag="apply_patch_call"):
     operation: PatchOperation
     """The change to the file."""
     caller: Any = None
-    """Accepted and ignored."""
+    """The caller of the tool; accepted and ignored."""
 
     def __post_init__(self) -> None:
         """Raises `ValueError`, which msgspec reports as an error of the body."""
@@ -143,7 +143,7 @@ class PatchOutputItem(Item, frozen=True, kw_only=True, tag="apply_patch_call_out
     output: str | None = None
     """The text with which the caller reports the result. The model is told it together with `status`."""
     caller: Any = None
-    """Accepted and ignored."""
+    """The caller of the tool; accepted and ignored."""
 
     def __post_init__(self) -> None:
         """Raises `ValueError`, which msgspec reports as an error of the body."""

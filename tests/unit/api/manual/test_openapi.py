@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -186,8 +187,12 @@ def _validate(value: Any, schema: dict[str, Any], document: dict[str, Any]) -> N
     jsonschema.Draft202012Validator(whole).validate(value)
 
 
+LEANING = re.compile(r"(Whether|What|When|Where|Why|How|Who|Whose|As|Of|In|Its?|They|Those|These|The same)\b")
+"""Beginnings of a description that does not name its thing, but needs the field's name or a neighbour to be understood."""
+
+
 def undescribed(document: dict[str, Any]) -> list[str]:
-    """Where a schema, a property, a parameter or a header has no description, or one that is no sentence."""
+    """Where a schema, a property, a parameter or a header has no description, or one that does not name its thing."""
     lacking = [name for name, one in document["components"]["schemas"].items() if _words(one) < 4]
     lacking += [f"{where}.{name}" for where, name, one in _properties(document) if _words(one) < 2]
     for path, methods in document["paths"].items():
@@ -199,7 +204,9 @@ def undescribed(document: dict[str, Any]) -> list[str]:
 
 
 def _words(part: dict[str, Any]) -> int:
-    return len(part.get("description", "").split())
+    """Words of its description; none if it leans on something else."""
+    description = part.get("description", "")
+    return 0 if LEANING.match(description) else len(description.split())
 
 
 def _properties(part: Any, where: str = "") -> Iterator[tuple[str, str, dict[str, Any]]]:
@@ -222,5 +229,7 @@ def test_what_is_not_described_is_found(document: dict[str, Any]) -> None:
     whole = copy.deepcopy(document)
     del whole["components"]["schemas"]["Completion"]["description"]
     whole["components"]["schemas"]["Wallet"]["properties"]["name"]["description"] = "Name."
+    whole["components"]["schemas"]["Wallet"]["properties"]["held_usd"]["description"] = "What running requests hold."
     del whole["paths"]["/api/requests"]["get"]["parameters"][0]["schema"]["description"]
-    assert [one.rpartition("/")[2] for one in undescribed(whole)] == ["Completion", "Wallet.name", "requests limit"]
+    found = [one.rpartition("/")[2] for one in undescribed(whole)]
+    assert found == ["Completion", "Wallet.name", "Wallet.held_usd", "requests limit"]
