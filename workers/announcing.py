@@ -52,7 +52,7 @@ class Announcer:
             unserved=self._offer.unserved,
             drained=tuple(sorted(self._states.drained)),
             slots=self._settings.worker_slots,
-            running=len(worker.held),
+            running=len(worker.leases.held),
             draining=worker.draining,
             paused=tuple(sorted(worker.paused)),
             lately=LAST_MINUTE.told(),

@@ -52,7 +52,7 @@ class Health:
             postgres=reached.postgres,
             redis=reached.redis,
             draining=worker.draining,
-            running=len(worker.held),
+            running=len(worker.leases.held),
             claim_age_s=round(progress.claim_age_s, 3),
             renewal_age_s=round(progress.renewal_age_s, 3),
         )

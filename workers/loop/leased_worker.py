@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from signal import Signals
 from typing import Any
 
@@ -21,15 +21,16 @@ from arq.worker import Worker
 
 from shared.errors import Unavailable
 from shared.lanes import QueueName, provider_of, short_name
-from shared.queue.claims import Claim, Memory, Opening, Room
+from shared.queue.claims import Claim, Opening, Room
 from shared.queue.known import cancelled_among
 from shared.queue.queue import Queue
-from shared.runtime.metrics import JOBS_RUNNING, LEASES_LOST
+from shared.runtime.metrics import JOBS_RUNNING
 from shared.stores.redis_client import UNREACHABLE
 from workers.loop import openings
 from workers.loop.intake import Intake
 from workers.loop.large_jobs import LargeJobs
-from workers.loop.lease import CancelReason, Lease, own_lease, run_under
+from workers.loop.lease import Lease, own_lease, run_under
+from workers.loop.leases import Leases
 from workers.loop.progress import Progress
 from workers.loop.slots import Slots
 
@@ -38,7 +39,6 @@ UNREACHABLE_PAUSE_S = 0.2
 NO_QUEUE = "q:none:none"
 """The name that arq requires, also for a worker that can call no vendor."""
 MEMORY_PLENTY = 2**50
-AFTER_OUTAGE_S = 1.0
 CLEAN_UP_WITHIN_S = 10.0
 """Time for cancelled jobs to clean up, and for bells and renewals to end."""
 
@@ -70,28 +70,28 @@ class LeasedWorker(Worker):
         self._pool = openings.wrapped(self.pool)
         self.job_deserializer = openings.deserializer(self.job_deserializer)
         self.worker_id = worker_id
-        self.leases: dict[str, Lease] = {}
-        """Leases of the runs in `tasks`, by job."""
         self._queue = queue
         self._slots = slots
         self._large_jobs = LargeJobs(memory_max, slots.copies)
         self._may_claim = may_claim
-        self._lease_s = lease_s
-        self._calls_told_every_s = calls_told_every_s
         self._drain_s = drain_s
         self._idle_wait_s = idle_wait_s
-        self._intake = Intake(self.pool, queue, worker_id, slots, self._rooms, self._memory, wait_s=idle_wait_s)
+        self._intake = Intake(
+            self.pool, queue, worker_id, slots, self._rooms, lambda: self._large_jobs.memory, wait_s=idle_wait_s
+        )
         self.on_discarded: Callable[[Lease], Awaitable[None]] | None = None
         self._something_to_do = self._intake.wanted
         self.progress = Progress()
+        self.leases = Leases(
+            queue, self.job_tasks, self.progress, lease_s=lease_s, calls_told_every_s=calls_told_every_s
+        )
+        """Leases of the runs in `tasks`."""
         self.paused: frozenset[str] = frozenset()
         """Paused providers."""
         self._leaving: asyncio.Task[None] | None = None
         self._stopping = asyncio.Event()
         self._hurry = asyncio.Event()
         self._last_look = 0.0
-        self._outage = False
-        self._claim_not_before = 0.0
 
     @property
     def queues(self) -> tuple[QueueName, ...]:
@@ -110,11 +110,6 @@ class LeasedWorker(Worker):
             self.paused = providers
             self._something_to_do.set()
 
-    @property
-    def held(self) -> list[Lease]:
-        """The leases that are to be renewed."""
-        return [lease for lease in self.leases.values() if lease.is_held]
-
     def drain(self) -> None:
         """Take no more jobs. Running jobs go on to their end, however long that takes; then the worker is idle until a
         signal stops it.
@@ -130,7 +125,9 @@ class LeasedWorker(Worker):
         self.ctx["redis"] = self.pool
         if self.on_startup:
             await self.on_startup(self.ctx)
-        helpers = [self.loop.create_task(one) for one in (self._renew_leases(), self._tell_calls(), self._intake.run())]
+        helpers = [
+            self.loop.create_task(one) for one in (self.leases.renew(), self.leases.tell_calls(), self._intake.run())
+        ]
         try:
             while not self._stopping.is_set():
                 await self._poll_iteration()
@@ -158,21 +155,12 @@ class LeasedWorker(Worker):
                 await self.heart_beat()
         except (Unavailable, *UNREACHABLE) as error:
             log.warning("queue unreachable", reason=type(error).__name__)
-            self._outage = True
+            self.leases.outage = True
             await asyncio.sleep(UNREACHABLE_PAUSE_S)
 
-    async def _renew_after_outage(self) -> None:
-        """When Redis comes back, all leases have lapsed: renew ours, give others time to renew theirs, and only then claim.
-        Redis must answer first, also for a worker that has nothing to renew.
-        """
-        if self._outage:
-            await self._renew_once()
-            self._outage = False
-            self._claim_not_before = time.monotonic() + AFTER_OUTAGE_S
-
     async def _claim_and_start(self) -> None:
-        await self._renew_after_outage()
-        if time.monotonic() < self._claim_not_before:
+        await self.leases.renew_after_outage()
+        if time.monotonic() < self.leases.claim_not_before:
             return
         free = self.max_jobs - self.job_counter
         if self.burst and self.max_burst_jobs >= 0:
@@ -183,7 +171,7 @@ class LeasedWorker(Worker):
         running, before = self.tasks.get(claim.id), self.leases.get(claim.id)
         if before and before.is_held and running and not running.done():
             # Our lease lapsed while the job still runs here: its effects are fenced now, and the new claim lapses too.
-            self._cancel(before, "lost")
+            self.leases.cancel(before, "lost")
             return
         opening, claim = claim.opening, claim._replace(opening=None)  # the payload need not live as long as the job
         self.leases[claim.id] = lease = Lease(claim)
@@ -227,8 +215,8 @@ class LeasedWorker(Worker):
     async def _wait_for_something(self, until: float = math.inf) -> None:
         """Wait until a bell rings, a slot is free, claims are allowed again, or it is time to look anyway."""
         now = time.monotonic()
-        if now < self._claim_not_before:
-            until = min(until, self._claim_not_before)
+        if now < self.leases.claim_not_before:
+            until = min(until, self.leases.claim_not_before)
         try:
             async with asyncio.timeout(min(until - now, self._idle_wait_s)):
                 await self._something_to_do.wait()
@@ -246,58 +234,8 @@ class LeasedWorker(Worker):
         """What may be claimed now. A slot is free only once the job's task has ended, not already with its request."""
         if self.draining or self.job_counter >= self.max_jobs or not self._may_claim():
             return []
-        rooms = self._slots.rooms(lease.claim.queue for lease in self.held)
+        rooms = self._slots.rooms(lease.claim.queue for lease in self.leases.held)
         return [room for room in rooms if provider_of(room.queue) not in self.paused]
-
-    def _memory(self) -> Memory:
-        return self._large_jobs.memory
-
-    async def _renew_leases(self) -> None:
-        while True:
-            await asyncio.sleep(self._lease_s / 3)
-            try:
-                await self._renew_once()
-                self.progress.renewed()
-            except Unavailable as error:
-                self._outage = True
-                log.warning("leases not renewed", reason=error.message, jobs=len(self.held))
-
-    async def _tell_calls(self) -> None:
-        """Renew the leases whose vendor calls Redis does not know yet. Calls that end sooner cost no renewal."""
-        while True:
-            await asyncio.sleep(self._calls_told_every_s)
-            try:
-                await self._renew([lease for lease in self.held if lease.has_new_call])
-            except Unavailable as error:
-                log.info("vendor calls not told", reason=error.message)
-
-    async def _renew_once(self) -> None:
-        held = self.held
-        if held or self._outage:
-            await self._renew(held, even_none=True)
-
-    async def _renew(self, held: Sequence[Lease], *, even_none: bool = False) -> None:
-        """Renew these leases. With `even_none`, Redis is asked even if there are none, to see whether it answers again."""
-        if not held and not even_none:
-            return
-        leases = {lease.job_id: lease for lease in held}
-        calls = {job_id: lease.vendor_call for job_id, lease in leases.items() if lease.vendor_call}
-        lost = await self._queue.renew([lease.claim for lease in leases.values()], calls)
-        for job_id, call in calls.items():
-            leases[job_id].told_call = call
-        for lease in map(leases.__getitem__, lost):
-            # a job that has ended, or may have, while Redis was asked has not lost its lease
-            ended = lease.job_id not in self.job_tasks or lease.is_writing_end
-            if not ended:
-                log.warning("lease lost", job_id=lease.job_id)
-                LEASES_LOST.inc()
-                self._cancel(lease, "lost")
-
-    def _cancel(self, lease: Lease, reason: CancelReason) -> None:
-        task = self.job_tasks.get(lease.job_id) if lease.has_begun else None
-        if task and not task.done() and lease.cancelled_for != "lost":
-            lease.cancelled_for = reason
-            task.cancel()
 
     async def _cancel_aborted_jobs(self) -> None:
         """As arq's, but runs that would be paid for nevertheless are not cancelled, and the reason is remembered. The abort
@@ -309,7 +247,7 @@ class LeasedWorker(Worker):
         for lease in running:
             if lease.job_id in cancelled and not lease.is_unstoppable:  # this may have changed during the question
                 self.aborting_tasks.add(lease.job_id)
-                self._cancel(lease, "abort")
+                self.leases.cancel(lease, "abort")
 
     async def finish_job(
         self,
@@ -377,7 +315,7 @@ class LeasedWorker(Worker):
             await self._wait_for_something(until)
             await self._poll_iteration()  # aborts are still handled
         for lease in self.leases.values():
-            self._cancel(lease, "drain")
+            self.leases.cancel(lease, "drain")
         if self.tasks:
             await asyncio.wait(self.tasks.values(), timeout=CLEAN_UP_WITHIN_S)
         await leaving

@@ -23,7 +23,7 @@ async def test_a_worker_with_nothing_to_renew_renews_all_the_same_before_it_clai
             return await real(name, names, arguments)
 
         process.lua.call = call  # type: ignore[method-assign,assignment] # the real one, written down
-        process.worker._outage = True
+        process.worker.leases.outage = True
         await eventually(lambda: "claim" in asked, "it claims again")
     assert asked[asked.index("renew") :][:2] == ["renew", "claim"]
     assert asked.index("renew") < asked.index("claim")
@@ -35,7 +35,7 @@ async def test_a_worker_claims_as_soon_as_it_may_and_not_at_its_next_look(
     gate = Gate()
     async with working(settings, gate.function, idle_wait_s=LONG_S) as process:
         await eventually(lambda: process.worker._intake.heard, "it listens")
-        process.worker._outage = True
+        process.worker.leases.outage = True
         await put(redis_client, "wait")
         process.worker._something_to_do.set()
         await gate.has(1)

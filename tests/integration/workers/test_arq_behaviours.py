@@ -124,7 +124,7 @@ async def test_a_running_job_can_be_aborted(redis_client: ArqRedis, settings: Se
         job = await put(redis_client, "wait")
         await gate.has(1)
         assert await job.abort(timeout=20, poll_delay=0.02)
-        await eventually(lambda: not process.worker.held, "nothing runs")
+        await eventually(lambda: not process.worker.leases.held, "nothing runs")
     assert gate.ended == []
     assert await redis_client.zcard(OPENAI) == await redis_client.zcard(abort_jobs_ss) == 0
 
@@ -220,7 +220,7 @@ async def test_a_hook_that_fails_costs_its_job_a_lease_and_the_worker_nothing(
     async with working(settings, ADD, on_job_start=on_job_start) as process:
         await put(redis_client, "add", 1, 1, _job_id="unlucky")
         assert await result_of(await put(redis_client, "add", 1, 1)) == 2
-        await eventually(lambda: not process.worker.held, "both are over")
+        await eventually(lambda: not process.worker.leases.held, "both are over")
     assert await redis_client.zscore(OPENAI, "unlucky") is not None
 
 

@@ -82,7 +82,7 @@ async def test_redis_is_asked_for_jobs_only_when_there_may_be_some(redis_client:
         job = await put(redis_client, "wait")
         await redis_client.lpush(keys.bell(OPENAI), job.job_id)  # type: ignore[misc]
         assert await result_of(job) == "done"
-        await eventually(lambda: not process.worker.held, "the job has ended")
+        await eventually(lambda: not process.worker.leases.held, "the job has ended")
         await asyncio.sleep(0.1)
         assert asked == 2, "once at the start and once for the bell"
         process.stop()
@@ -240,7 +240,7 @@ async def test_redis_hears_of_a_vendors_call_long_before_the_next_renewal(
             return bool(await redis_client.hget(keys.run(job.job_id), "call:1") == b"1 openai-a")  # type: ignore[misc]
 
         await eventually_true(is_told, "the call is told")
-        (lease,) = process.worker.held
+        (lease,) = process.worker.leases.held
         await eventually(lambda: not lease.has_new_call, "and is told once")
         gate.open()
         assert await result_of(job) == "done"
@@ -502,7 +502,7 @@ async def test_a_run_that_gave_its_job_away_does_not_end_the_next_run_of_the_sam
             await eventually(lambda: worker.leases[ctx["job_id"]] is not lease, "it is claimed again")
             return "first"
         await asyncio.sleep(0)
-        assert worker.held == [lease]
+        assert worker.leases.held == [lease]
         return "second"
 
     async with working(settings, function(wait, name="wait")) as process:

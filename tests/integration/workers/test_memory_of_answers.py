@@ -91,7 +91,7 @@ async def test_nothing_of_a_request_is_left_when_it_has_ended(
         group.create_task(flusher.run())
         settler = Settler(ledger, group, retry_s=0.01)
         hand_runner(one, vendor, flusher, settler, endings, settings)
-        await eventually(lambda: len(attempts) == REQUESTS and not one.worker.held, "all have run")
+        await eventually(lambda: len(attempts) == REQUESTS and not one.worker.leases.held, "all have run")
         assert await settler.drained(10)
         await eventually(lambda: not any(attempt() for attempt in attempts), "nothing of them is left")
     assert len(vendor.contexts) == REQUESTS

@@ -56,7 +56,7 @@ class RenewingScripts:
         return await self._lua.call(name, names, arguments)
 
     def _renew(self) -> None:
-        self.renewals.append(asyncio.ensure_future(self._worker._renew_once()))
+        self.renewals.append(asyncio.ensure_future(self._worker.leases.renew_once()))
 
 
 async def test_a_renewal_right_behind_the_last_event_loses_nothing(
