@@ -31,8 +31,8 @@ from shared.ledger.api_keys import ApiKey
 from shared.ledger.chains import Tried
 from shared.ledger.pinned_price import pinned
 from shared.ledger.rows import Grant, KeptInput, Repeat, Reservation
+from shared.queue.admission import QueueFullOfBytes, RateState
 from shared.queue.claims import EPOCHS_PER_ENQUEUE
-from shared.queue.queue import QueueFullOfBytes, RateState
 from shared.runtime import traces
 from shared.runtime.metrics import STAGE_SECONDS
 from shared.stores import keys

@@ -13,18 +13,20 @@ import itertools
 import time
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from arq.constants import abort_jobs_ss, in_progress_key_prefix, job_key_prefix, result_key_prefix, retry_key_prefix
 from arq.jobs import serialize_job
 
 from shared import clock
-from shared.errors import Overloaded, RateLimited, RebootError, Unavailable
+from shared.errors import Unavailable
 from shared.job import RUN_REQUEST, Job, PackedJob, Sealed, arq_serializer, pack
 from shared.lanes import QueueName, lane_of, queue_of
+from shared.queue.admission import RateState, refusal
 from shared.queue.byte_limits import USUAL, ByteLimits, Ending
 from shared.queue.claims import PLENTY, Claim, Claims, Memory, Room
 from shared.queue.journal import CHANNELS_MAX
+from shared.queue.redis_clock import RedisClock
 from shared.runtime.long_steps import LONG_FROM_BYTES, Pauses
 from shared.stores import keys
 from shared.stores.redis_connections import Word
@@ -46,19 +48,6 @@ BATCH_RUN_KEPT_S = 60
 lost line needs them; the answer is in Postgres.
 """
 NO_CALLS: Mapping[str, str] = MappingProxyType({})
-
-
-class QueueFullOfBytes(Overloaded):
-    """The payloads of the queue are too large together; a smaller one may still find room."""
-
-
-class RateState(NamedTuple):
-    """The values of the `x-ratelimit-*` headers: what is left of the key's minute, and when all of it is
-    available again.
-    """
-
-    remaining: int
-    reset_s: float
 
 
 class Queue:
@@ -83,8 +72,7 @@ class Queue:
         """A separate connection for large payloads, so that small ones do not wait behind them."""
         self._claims = itertools.count(1)
         self._within_ms = int(enqueue_within_s * 1000)
-        self._clock_ms: int | None = None
-        """Milliseconds by which Redis's clock is ahead of ours, as of the last answer."""
+        self._clock = RedisClock()
         self._lease_ms = int(lease_s * 1000)
         self._keep_run_ms = int(keep_run_s * 1000)
         self._depth_max = depth_max
@@ -119,21 +107,19 @@ class Queue:
         now_ms = clock.now_ms()
         payload = await _payload_of(job)
         live_ms = max(job.deadline_ms - now_ms, 0) + self._keep_run_ms
-        limits = (self._depth_max, rpm or 0, epoch)
-        scripts = self._large if len(payload) > self._bytes.small else self._scripts
-        outcome, wait_ms, remaining, reset_ms, redis_ms = await scripts.call(
+        outcome, wait_ms, remaining, reset_ms, redis_ms = await self._scripts_for(payload).call(
             "enqueue",
             [name, job_key_prefix + job.id, keys.run(job.id), keys.bell(name), keys.rate(key_id), keys.journal(job.id)],
             lambda: [
-                *(job.id, payload, live_ms, job.deadline_ms, channel, *limits),
-                self._redis_ms_in(self._within_ms),  # the time at which the caller gives up
+                *(job.id, payload, live_ms, job.deadline_ms, channel, self._depth_max, rpm or 0, epoch),
+                self._clock.in_ms(self._within_ms),  # the time at which the caller gives up
                 *(job.account_id, self._bytes.small, self._bytes.queue, self._bytes.reserve, job.footprint),
                 *(self._bytes.newcomers, int(bool(job.fallbacks))),
             ],
         )
-        self._note_clock(redis_ms)
+        self._clock.note(redis_ms)
         if outcome != b"ok":
-            raise _refusal(outcome, wait_ms)
+            raise refusal(outcome, wait_ms)
         return RateState(remaining, reset_ms / 1000)
 
     async def count(self, request_id: str, *, key_id: str, rpm: int) -> RateState:
@@ -141,7 +127,7 @@ class Queue:
         names = [keys.rate(key_id), keys.rated(request_id)]
         outcome, wait_ms, remaining, reset_ms = await self._scripts.call("rate", names, [rpm])
         if outcome != b"ok":
-            raise _refusal(outcome, wait_ms)
+            raise refusal(outcome, wait_ms)
         return RateState(remaining, reset_ms / 1000)
 
     async def claim(self, worker_id: str, rooms: Sequence[Room], jobs_max: int, memory: Memory = PLENTY) -> Claims:
@@ -155,13 +141,13 @@ class Queue:
         # their leases lapse
         owner = f"{worker_id}.{next(self._claims)}"
         for _ in range(CLAIM_ATTEMPTS):
-            not_after_ms = self._redis_ms_in(CLAIM_WITHIN_MS)
+            not_after_ms = self._clock.in_ms(CLAIM_WITHIN_MS)
             redis_ms, held_up, *flat = await self._scripts.call(
                 "claim",
                 [room.queue for room in rooms],
                 [owner, self._lease_ms, jobs_max, not_after_ms, PAYLOAD_BYTES_MAX, *of_worker, *limits],
             )
-            self._note_clock(redis_ms)
+            self._clock.note(redis_ms)
             if not 0 < not_after_ms < redis_ms:
                 return Claims.of(owner, held_up, flat)
         raise Unavailable("The queue took too long to hand out jobs.")
@@ -174,9 +160,9 @@ class Queue:
         """Whether the job may have run before, and may even have ended, although Redis does not know it: the job is older
         than our connection, has waited long, was put back, or was claimed before.
         """
-        clock_ms = self._clock_ms or 0
-        connected_ms = self._scripts.connected_at * 1000 + clock_ms + self._doubted_after_ms
-        long_ago_ms = time.time() * 1000 + clock_ms - self._doubted_after_ms
+        ahead_ms = self._clock.ahead_ms or 0
+        connected_ms = self._scripts.connected_at * 1000 + ahead_ms + self._doubted_after_ms
+        long_ago_ms = time.time() * 1000 + ahead_ms - self._doubted_after_ms
         return claim.epoch > 1 or claim.due_ms < max(connected_ms, long_ago_ms)
 
     async def renew(self, claims: Sequence[Claim], calls: Mapping[str, str] = NO_CALLS) -> list[str]:
@@ -229,8 +215,7 @@ class Queue:
             keys.bell(name),
         ]
         words: list[Word] = [job.id, *by, payload, calls, lost, self._bytes.small, job.footprint]
-        scripts = self._large if len(payload) > self._bytes.small else self._scripts
-        return bool(await scripts.call("move", names, [*words, int(bool(job.fallbacks))]))
+        return bool(await self._scripts_for(payload).call("move", names, [*words, int(bool(job.fallbacks))]))
 
     async def give_back(self, claim: Claim, *, due_ms: int = 0, keep_in_progress_ms: int = 0) -> bool:
         """Make the job due at `due_ms` (Unix milliseconds, 0 for now), or drop it at once if somebody asked to cancel it.
@@ -266,12 +251,8 @@ class Queue:
         names = [keys.run(request_id), abort_jobs_ss]
         return bool(await self._scripts.call("abort", names, [request_id, ABORT_LIVE_MS, channel]))
 
-    def _redis_ms_in(self, ms: int) -> int:
-        """The time that Redis's clock will show in `ms` milliseconds; 0 until Redis has answered once."""
-        return 0 if self._clock_ms is None else time.time_ns() // 1_000_000 + self._clock_ms + ms
-
-    def _note_clock(self, redis_ms: int) -> None:
-        self._clock_ms = redis_ms - time.time_ns() // 1_000_000
+    def _scripts_for(self, payload: bytes) -> Scripts:
+        return self._large if len(payload) > self._bytes.small else self._scripts
 
     async def _end(self, claim: Claim, mode: str, value: bytes | int, result_ms: int, keep_ms: int) -> bool:
         script_keys = [
@@ -304,18 +285,3 @@ async def _payload_of(job: Job | PackedJob) -> bytes:
 
 def _is_batch(claim: Claim) -> bool:
     return lane_of(claim.queue) == "batch"
-
-
-def _refusal(outcome: bytes, wait_ms: int) -> RebootError:
-    if outcome in {b"late", b"dead"}:
-        return Unavailable("The queue took too long to take the request: try again shortly.")
-    if outcome == b"rate":
-        return RateLimited(
-            "This key's request limit is reached: wait as long as Retry-After says.", retry_after_s=wait_ms / 1000
-        )
-    if outcome == b"bytes":
-        return QueueFullOfBytes(
-            "The requests that this model's vendor has before it are too large together: try again shortly, or send a smaller"
-            " one."
-        )
-    return Overloaded("Too many requests are waiting for this model's vendor: try again shortly.")

@@ -7,8 +7,9 @@ from redis.asyncio import Redis
 
 from shared.job import Job
 from shared.lanes import QueueName
+from shared.queue.admission import RateState
 from shared.queue.claims import Claim, Room
-from shared.queue.queue import Queue, RateState
+from shared.queue.queue import Queue
 from shared.stores import keys
 
 OPENAI, OPENAI_BATCH = keys.queue("openai", "interactive"), keys.queue("openai", "batch")

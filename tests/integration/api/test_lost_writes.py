@@ -27,8 +27,9 @@ from shared.job import Chunk, Done, Event, Failed, Job, JobHead, KeptAnswer, pac
 from shared.ledger.ledger import Ledger
 from shared.ledger.settler import Settler
 from shared.money import Usage
+from shared.queue.admission import RateState
 from shared.queue.claims import Claim
-from shared.queue.queue import Queue, RateState
+from shared.queue.queue import Queue
 from shared.queue.settled_records import SettledRecords
 from shared.runtime.tasks import background_tasks
 from shared.settings import Settings

@@ -23,7 +23,7 @@ from shared.ledger.api_keys import ApiKey
 from shared.ledger.ledger import Ledger
 from shared.ledger.rows import KeptInput, Repeat
 from shared.ledger.settler import Settler
-from shared.queue.queue import RateState
+from shared.queue.admission import RateState
 from shared.runtime.tasks import background_tasks
 from shared.settings import Settings
 from shared.stores import keys

@@ -9,9 +9,10 @@ from arq.constants import job_key_prefix
 from shared.chat import Message
 from shared.errors import Overloaded
 from shared.job import Job
+from shared.queue.admission import QueueFullOfBytes
 from shared.queue.byte_limits import ByteLimits
 from shared.queue.claims import EPOCHS_PER_ENQUEUE
-from shared.queue.queue import Queue, QueueFullOfBytes
+from shared.queue.queue import Queue
 from shared.stores import keys
 from shared.stores.scripts import Scripts
 from tests.harness.builders import a_job

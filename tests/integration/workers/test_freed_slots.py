@@ -214,8 +214,8 @@ async def test_a_claim_that_redis_refused_as_late_is_made_again(
     gate = Gate()
     async with _a_worker(settings, gate) as process:
         await _listens(redis_client)
-        assert process.queue._clock_ms is not None
-        process.queue._clock_ms -= 60_000  # as if the claim had been under way for a minute
+        assert process.queue._clock.ahead_ms is not None
+        process.queue._clock.ahead_ms -= 60_000  # as if the claim had been under way for a minute
         await enqueue(queue, a_job())
         await gate.has(1)
 
