@@ -20,7 +20,6 @@ from shared.queue.routing import Paused, Queues, WorkerRow
 from shared.queue.upstream_rows import UpstreamRow
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-TOKEN = ("operator",)
 GUESSED: Errors = (errors.RateLimited,)
 FOUND: Errors = (*GUESSED, errors.NotFound)
 CHANGES: Errors = (*GUESSED, errors.Overloaded, errors.Conflict)
@@ -33,7 +32,7 @@ PROVIDER = {"provider": "`openai`, `bedrock`, `deepseek` or `gemini`."}
 
 def _get(path: str, handler: Handler, summary: str, kind: Any, scope: Scope, **more: Any) -> Route:  # noqa: ANN401
     answers = {200: Answer(json(Success[kind]))}
-    return Route("GET", path, handler, summary, answers, scope=scope, security=TOKEN, **more)
+    return Route("GET", path, handler, summary, answers, scope=scope, **more)
 
 
 def _post(
@@ -47,7 +46,7 @@ def _post(
     **more: Any,  # noqa: ANN401 - fields of `Route`
 ) -> Route:
     answers = {status: Answer(json(Success[kind]), AGAIN)}
-    return Route("POST", path, handler, summary, answers, scope=scope, body=body, security=TOKEN, **more)
+    return Route("POST", path, handler, summary, answers, scope=scope, body=body, **more)
 
 
 OPERATOR_ROUTES: tuple[Route, ...] = (
@@ -116,7 +115,6 @@ OPERATOR_ROUTES: tuple[Route, ...] = (
         "Revoke a key",
         {200: Answer(json(Success[KeyRow]))},
         scope="keys",
-        security=TOKEN,
         parameters={"key_id": "Twelve characters: the middle part of a key."},
         errors=FOUND,
     ),

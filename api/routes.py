@@ -70,6 +70,8 @@ CHAT: Errors = (
     errors.Expired,
 )
 """Errors of routes that run a request, beside those of the body: everything that may end a request."""
+BATCH: Errors = (errors.InsufficientCredit, errors.IdempotencyMismatch, errors.RateLimited)
+"""Errors of routes that create a batch or its file."""
 OWN: Errors = (errors.NotFound,)
 """Errors of routes that name an object of the account."""
 KEPT: Errors = (*OWN, errors.Gone)
@@ -148,7 +150,6 @@ RESPONSE_EVENTS = (
 PAGE = {200: Answer({"text/html": "A page."})}
 NAME = {"name": "The name of the page, as in the links of `/docs`."}
 REQUEST_ID = {"id": "The id of a request, `req_…`; its answer has it in `x-request-id`."}
-EITHER = ("bearer", "x-api-key")
 RESPONSE_ID = {"id": "The id of a response, `resp_…`."}
 BATCH_ID = {"id": "The id of a batch, `batch_…`."}
 MESSAGE_BATCH_ID = {"id": "The id of a batch, `msgbatch_…`."}
@@ -227,7 +228,6 @@ ROUTES: tuple[Route, ...] = (
         body=Body(json(CompletionRequest), examples.COMPLETION, tolerant=True),
         headers=(REPEATABLE,),
         errors=CHAT,
-        security=EITHER,
     ),
     Route(
         "POST",
@@ -239,7 +239,6 @@ ROUTES: tuple[Route, ...] = (
         body=Body(json(MessagesRequest), examples.COMPLETION, tolerant=True),
         headers=(REPEATABLE,),
         errors=(ThreadUnsupported, *CHAT),
-        security=EITHER,
     ),
     Route(
         "POST",
@@ -250,7 +249,6 @@ ROUTES: tuple[Route, ...] = (
         scope="inference",
         body=Body(json(CountRequest), examples.COUNT, tolerant=True),
         errors=(errors.ModelNotFound,),
-        security=EITHER,
     ),
     Route(
         "POST",
@@ -261,8 +259,7 @@ ROUTES: tuple[Route, ...] = (
         scope="inference",
         body=Body(json(MessageBatchBody), examples.MESSAGE_BATCH, tolerant=True),
         headers=(REPEATABLE,),
-        errors=(errors.InsufficientCredit, errors.IdempotencyMismatch, errors.RateLimited, errors.Overloaded, *OWN),
-        security=EITHER,
+        errors=(*BATCH, errors.Overloaded, *OWN),
     ),
     Route(
         "GET",
@@ -273,7 +270,6 @@ ROUTES: tuple[Route, ...] = (
         scope="read",
         query=message_batches.MessageBatchesQuery,
         errors=OWN,
-        security=EITHER,
     ),
     Route(
         "GET",
@@ -284,7 +280,6 @@ ROUTES: tuple[Route, ...] = (
         scope="read",
         parameters=MESSAGE_BATCH_ID,
         errors=OWN,
-        security=EITHER,
     ),
     Route(
         "DELETE",
@@ -295,7 +290,6 @@ ROUTES: tuple[Route, ...] = (
         scope="inference",
         parameters=MESSAGE_BATCH_ID,
         errors=(*OWN, errors.Conflict),
-        security=EITHER,
     ),
     Route(
         "POST",
@@ -306,7 +300,6 @@ ROUTES: tuple[Route, ...] = (
         scope="inference",
         parameters=MESSAGE_BATCH_ID,
         errors=OWN,
-        security=EITHER,
     ),
     Route(
         "GET",
@@ -324,7 +317,6 @@ ROUTES: tuple[Route, ...] = (
         scope="read",
         parameters=MESSAGE_BATCH_ID,
         errors=(*KEPT, errors.Conflict),
-        security=EITHER,
     ),
     Route(
         "POST",
@@ -336,7 +328,6 @@ ROUTES: tuple[Route, ...] = (
         body=Body(json(ResponseRequest), examples.RESPONSE, tolerant=True, untagged=MessageItem),
         headers=(REPEATABLE,),
         errors=CHAT,
-        security=EITHER,
     ),
     Route(
         "POST",
@@ -347,7 +338,6 @@ ROUTES: tuple[Route, ...] = (
         scope="inference",
         body=Body(json(ResponseRequest), examples.RESPONSE, tolerant=True, untagged=MessageItem),
         errors=(errors.ModelNotFound, errors.NotFound),
-        security=EITHER,
     ),
     Route(
         "GET",
@@ -359,7 +349,6 @@ ROUTES: tuple[Route, ...] = (
         query=responses.ResponseQuery,
         parameters=RESPONSE_ID,
         errors=(*CHAT, *KEPT),
-        security=EITHER,
     ),
     Route(
         "DELETE",
@@ -370,7 +359,6 @@ ROUTES: tuple[Route, ...] = (
         scope="inference",
         parameters=RESPONSE_ID,
         errors=OWN,
-        security=EITHER,
     ),
     Route(
         "POST",
@@ -381,7 +369,6 @@ ROUTES: tuple[Route, ...] = (
         scope="inference",
         parameters=RESPONSE_ID,
         errors=OWN,
-        security=EITHER,
     ),
     Route(
         "GET",
@@ -393,7 +380,6 @@ ROUTES: tuple[Route, ...] = (
         query=responses.InputItemsQuery,
         parameters=RESPONSE_ID,
         errors=OWN,
-        security=EITHER,
     ),
     Route(
         "GET",
@@ -405,7 +391,6 @@ ROUTES: tuple[Route, ...] = (
         query=openai_models.ModelsQuery,
         headers=(VERSION,),
         errors=(errors.ModelNotFound,),
-        security=EITHER,
     ),
     Route(
         "GET",
@@ -418,7 +403,6 @@ ROUTES: tuple[Route, ...] = (
         slashes=True,
         headers=(VERSION,),
         errors=(errors.ModelNotFound,),
-        security=EITHER,
     ),
     Route(
         "POST",
@@ -429,8 +413,7 @@ ROUTES: tuple[Route, ...] = (
         scope="inference",
         body=Body({"multipart/form-data": FORM}),
         headers=(REPEATABLE,),
-        errors=(*KEPT, errors.InsufficientCredit, errors.IdempotencyMismatch, errors.RateLimited),
-        security=EITHER,
+        errors=(*KEPT, *BATCH),
     ),
     Route(
         "GET",
@@ -441,7 +424,6 @@ ROUTES: tuple[Route, ...] = (
         scope="read",
         query=openai_files.FilesQuery,
         errors=OWN,
-        security=EITHER,
     ),
     Route(
         "GET",
@@ -452,7 +434,6 @@ ROUTES: tuple[Route, ...] = (
         scope="read",
         parameters=FILE_ID,
         errors=KEPT,
-        security=EITHER,
     ),
     Route(
         "GET",
@@ -467,7 +448,6 @@ ROUTES: tuple[Route, ...] = (
         scope="read",
         parameters=FILE_ID,
         errors=(errors.InvalidRequest, *KEPT),
-        security=EITHER,
     ),
     Route(
         "DELETE",
@@ -478,7 +458,6 @@ ROUTES: tuple[Route, ...] = (
         scope="inference",
         parameters=FILE_ID,
         errors=(*KEPT, errors.Conflict),
-        security=EITHER,
     ),
     Route(
         "POST",
@@ -489,8 +468,7 @@ ROUTES: tuple[Route, ...] = (
         scope="inference",
         body=Body(json(BatchBody), examples.BATCH),
         headers=(REPEATABLE,),
-        errors=(*KEPT, errors.InsufficientCredit, errors.IdempotencyMismatch, errors.RateLimited),
-        security=EITHER,
+        errors=(*KEPT, *BATCH),
     ),
     Route(
         "GET",
@@ -501,7 +479,6 @@ ROUTES: tuple[Route, ...] = (
         scope="read",
         query=openai_batches.OpenAIBatchesQuery,
         errors=OWN,
-        security=EITHER,
     ),
     Route(
         "GET",
@@ -512,7 +489,6 @@ ROUTES: tuple[Route, ...] = (
         scope="read",
         parameters=BATCH_ID,
         errors=OWN,
-        security=EITHER,
     ),
     Route(
         "POST",
@@ -523,7 +499,6 @@ ROUTES: tuple[Route, ...] = (
         scope="inference",
         parameters=BATCH_ID,
         errors=OWN,
-        security=EITHER,
     ),
     Route(
         "POST",
@@ -535,7 +510,7 @@ ROUTES: tuple[Route, ...] = (
         query=batches.NewBatchQuery,
         body=Body(dict.fromkeys(batches.TYPES, "Lines of JSON, each a chat request with a `custom_id` of its own.")),
         headers=(REPEATABLE,),
-        errors=(errors.InsufficientCredit, errors.IdempotencyMismatch, errors.RateLimited, *OWN),
+        errors=(*BATCH, *OWN),
     ),
     Route(
         "GET",

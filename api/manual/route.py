@@ -31,6 +31,10 @@ KEY: Errors = (InvalidApiKey, PermissionDenied, Unavailable)
 """Errors of routes that ask for a key: the key is refused, or the database cannot be asked."""
 BODY: Errors = (InvalidRequest, RequestTooLarge, UnsupportedMediaType)
 """Errors of routes that read a body."""
+SECURITY = (("/operator/", ("operator",)), ("/v1/", ("bearer", "x-api-key")), ("/", ("bearer",)))
+"""Ways to send a key by the beginning of the path; the first that matches counts. API keys are taken in both headers
+everywhere, and only clients of the foreign APIs need to know of the second.
+"""
 PARAMETER = re.compile(r"\{(\w+)\}")
 
 
@@ -67,8 +71,8 @@ class Body:
 @dataclass(frozen=True)
 class Route:
     """One entry of the map. Its group is the handler's module, its description the handler's docstring, and its path
-    decides the form of its errors. `errors` lists errors other than those of keys, bodies and queries, which are added
-    automatically.
+    decides the form of its errors and how a key is sent. `errors` lists errors other than those of keys, bodies and queries,
+    which are added automatically.
     """
 
     method: Method
@@ -82,7 +86,6 @@ class Route:
     parameters: Mapping[str, str] = field(default_factory=dict)
     headers: tuple[Header, ...] = ()
     errors: Errors = ()
-    security: tuple[str, ...] = ("bearer",)
     slashes: bool = False
     """Whether the last parameter may contain slashes."""
 
@@ -90,6 +93,11 @@ class Route:
     def name(self) -> str:
         """A unique name made of method and path: `get_api_requests_id`."""
         return re.sub(r"\W+", "_", f"{self.method.lower()}{self.path}").rstrip("_")
+
+    @property
+    def security(self) -> tuple[str, ...]:
+        """The ways in which a caller may send its key or token."""
+        return next(ways for start, ways in SECURITY if self.path.startswith(start))
 
     @property
     def group(self) -> str:
