@@ -15,7 +15,7 @@ from shared.lanes import FLEX_PROVIDERS
 from shared.patterns import told_as
 
 APIS = {
-    "openai-chat": ("openai", "deepseek"),
+    "openai-chat": ("openai",),
     "openai-responses": ("openai",),
     "openai-realtime": ("openai",),
     "deepseek-chat": ("deepseek",),

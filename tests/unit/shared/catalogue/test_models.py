@@ -142,6 +142,10 @@ def test_a_listed_price_is_an_exact_json_number(overlay: Path) -> None:
         ('model = [{name = "openai-gpt-4o", input = 3}]', "[[model]]"),
         ('[[model]]\nname = "openai-gpt-4o"\napi = "foo"', ":3: model 'openai-gpt-4o': `api`"),
         ('[[model]]\nname = "amazon-nova-pro"\napi = "openai-chat"', ":3: model 'amazon-nova-pro': `api`"),
+        (
+            '[[model]]\nname = "deepseek-chat"\napi = "openai-chat"',
+            ":3: model 'deepseek-chat': `api` 'openai-chat' is none of provider deepseek: it has deepseek-chat",
+        ),
         ('[[model]]\nname = "openai-gpt-4o"\nmax_output_tokens = 99999999', ":3: model 'openai-gpt-4o': `max_output"),
         ('[[model]]\nname = "openai-gpt-4o"\nprice_factor = 1e40', ":3: model 'openai-gpt-4o': `price_factor`"),
         ('[[model]]\nname = "openai-gpt-4o"\nprice_factor = 1e-1000', ":3: model 'openai-gpt-4o': `price_factor`"),
