@@ -1,12 +1,11 @@
-"""The providers and lanes, and the name of the queue of each pair."""
+"""The lanes, and the name of the queue of each provider and lane."""
 
 from __future__ import annotations
 
 from typing import Literal, NewType, TypeAlias, get_args
 
-PROVIDERS = ("openai", "bedrock", "deepseek", "gemini")
-FLEX_PROVIDERS = ("openai", "gemini")
-"""Providers with the service tier flex."""
+from shared.vendors import FLEX_PROVIDERS, PROVIDERS
+
 Lane = Literal["interactive", "batch", "flex"]
 LANES: tuple[Lane, ...] = get_args(Lane)
 """The lanes. All requests of the tier flex, single ones and lines of batches, are in the lane `flex`, so that their

@@ -13,8 +13,9 @@ from urllib.parse import urlsplit
 from shared.addresses import network_list, public_url
 from shared.chat import MESSAGES_CEILING, TOOLS_CEILING
 from shared.json_bounds import JSON_DEPTH_CEILING
-from shared.lanes import FLEX_PROVIDERS, LANES, PROVIDERS, QueueName, lanes_of, queue_of
+from shared.lanes import LANES, QueueName, lanes_of, queue_of
 from shared.money import COST_MAX, FACTOR_WORDS, NANO_PER_USD, is_factor
+from shared.vendors import FLEX_PROVIDERS, PROVIDERS
 
 DAY_S = 86_400
 EVERY_ORIGIN = "*"

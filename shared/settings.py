@@ -24,15 +24,6 @@ DDL_LOCK_TIMEOUT_S = 0.1
 TURN_TIMEOUT_S = 10.0
 UPLOAD_SILENT_S, PAUSES_PER_SILENCE = 300.0, 3
 LogFormat = Literal["json", "console"]
-VENDOR_PREFIXES = {
-    "openai": ("OPENAI_",),
-    "bedrock": ("AWS_",),
-    "deepseek": ("DEEPSEEK_",),
-    "gemini": ("GEMINI_", "GOOGLE_"),
-}
-"""By provider, the prefixes of its variables."""
-VENDOR_VARIABLE_PREFIXES = tuple(prefix for prefixes in VENDOR_PREFIXES.values() for prefix in prefixes)
-"""Prefixes of variables that only workers get: the supervisor keeps them from front doors and the simulator."""
 
 
 class SettingsError(ValueError):

@@ -17,7 +17,7 @@ from shared.queue.upstreams import PublishedRow, try_now
 from shared.secret_files import SecretEnvironment
 from shared.settings import Settings, SettingsError
 from shared.stores import redis_client
-from workers.providers.credentials import SECRETS
+from shared.vendors import SECRETS
 from workers.providers.loading import Held, load_upstreams
 from workers.providers.protocol import Limits
 from workers.vendor_keys import VendorKeys, tell_of_missing

@@ -122,7 +122,7 @@ class Run:
 
     async def _start_simulator(self) -> None:
         """Start the simulator for the vendors without a key; it keeps its port if it is restarted."""
-        names = [vendor.name for vendor in vendors.simulated_vendors(self._options.environment)]
+        names = [vendor.title for vendor in vendors.simulated_vendors(self._options.environment)]
         if not names:
             return
         port_file = self._options.data_dir / "simulator.port"

@@ -12,7 +12,8 @@ import shlex
 from collections.abc import Mapping
 from pathlib import Path
 
-from deploy.local.vendors import VENDORS, how_rows_are_called
+from deploy.local.vendors import how_rows_are_called, is_real
+from shared.vendors import VENDORS, Vendor
 
 MODEL = "openai-gpt-4o-mini"
 
@@ -47,7 +48,7 @@ def welcome(
             "",
             *_how_to_call(url, api_key),
             "",
-            *(f"  {vendor.name:<9} {_reality(vendor.is_real(environment), vendor.own[0])}" for vendor in VENDORS),
+            *(f"  {vendor.title:<9} {_reality(vendor, environment)}" for vendor in VENDORS.values()),
             *(f"  {line}" for line in how_rows_are_called(environment)),
             "",
             f"Logs: {_short(data_dir)}/logs/   Details: {_short(data_dir)}/run.json   Ctrl-C stops everything.",
@@ -74,12 +75,10 @@ def _command(data_dir: Path) -> str:
     return f"{known}.venv/bin/rebootml"
 
 
-def _reality(real: bool, variable: str) -> str:  # noqa: FBT001 - the one thing it tells
-    return (
-        "real: requests are sent to the vendor and cost money"
-        if real
-        else f"simulated (set {variable} for the real one)"
-    )
+def _reality(vendor: Vendor, environment: Mapping[str, str]) -> str:
+    if is_real(vendor, environment):
+        return "real: requests are sent to the vendor and cost money"
+    return f"simulated (set {vendor.chosen_by[0]} for the real one)"
 
 
 def _short(path: Path) -> str:

@@ -11,21 +11,9 @@ from shared.catalogue.prices import Prices, Tokens, WrittenPrices, prices_of
 from shared.catalogue.row_errors import row_error
 from shared.catalogue.written import Written, check_address
 from shared.chat import ReasoningEffort
-from shared.lanes import FLEX_PROVIDERS
 from shared.patterns import told_as
+from shared.vendors import ADDRESSABLE, FLEX_PROVIDERS, VENDORS, ProviderName
 
-APIS = {
-    "openai-chat": ("openai",),
-    "openai-responses": ("openai",),
-    "openai-realtime": ("openai",),
-    "deepseek-chat": ("deepseek",),
-    "bedrock-converse": ("bedrock",),
-    "bedrock-invoke": ("bedrock",),
-    "gemini": ("gemini",),
-}
-"""The wire protocols, each with the providers that may use it."""
-ADDRESSABLE = ("openai", "deepseek")
-"""Providers that speak OpenAI's protocol: their rows may name another address."""
 THINKING: dict[str, tuple[str, ...]] = {
     "openai-chat": ("none",),
     "openai-responses": ("none",),
@@ -69,7 +57,7 @@ class Row(WrittenPrices, frozen=True, kw_only=True, forbid_unknown_fields=True):
     name: Annotated[str, msgspec.Meta(pattern=NAME)]
     aliases: tuple[Alias, ...] = ()
     company: str
-    provider: Literal["openai", "bedrock", "deepseek", "gemini"]
+    provider: ProviderName
     api: str
     second_api: str | None = None
     upstream: str
@@ -121,14 +109,19 @@ def parse_row(written: Written) -> tuple[Row, Prices]:
 
 
 def _check_limits(row: Row) -> None:
-    for field, api in (("api", row.api), ("second_api", row.second_api)):
-        if api is not None and row.provider not in APIS.get(api, ()):
-            known = ", ".join(sorted(api for api, providers in APIS.items() if row.provider in providers))
-            raise ValueError(f"`{field}` {api!r} is none of provider {row.provider}: it has {known}")
+    check_api("api", row.api, row.provider)
+    check_api("second_api", row.second_api, row.provider)
     if row.second_api and not row.tools:
         raise ValueError("`second_api` goes with a model with `tools` only")
     if row.max_output_tokens > row.context_window:
         raise ValueError("`max_output_tokens` is more than the context window")
+
+
+def check_api(field: str, api: str | None, provider: ProviderName) -> None:
+    """Raises `ValueError` if the row's `field` names an API that its provider does not have."""
+    known = VENDORS[provider].apis
+    if api is not None and api not in known:
+        raise ValueError(f"`{field}` {api!r} is none of provider {provider}: it has {', '.join(sorted(known))}")
 
 
 def _check_thinking(row: Row) -> None:

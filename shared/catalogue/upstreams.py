@@ -10,18 +10,18 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Mapping
 from decimal import Decimal
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 from urllib.parse import urlsplit
 
 import msgspec
 
 from shared.catalogue.row_errors import row_error
-from shared.catalogue.rows import APIS, KEY_VARIABLE
+from shared.catalogue.rows import KEY_VARIABLE, check_api
 from shared.catalogue.written import Written, check_address
 from shared.lanes import ServiceTier
 from shared.money import FACTOR_WORDS, is_factor
 from shared.patterns import told_as
-from shared.settings import VENDOR_PREFIXES
+from shared.vendors import PROVIDERS, VENDORS, ProviderName
 
 if TYPE_CHECKING:
     from shared.catalogue.models import Model
@@ -41,7 +41,7 @@ class Upstream(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """
 
     name: Annotated[str, msgspec.Meta(pattern=NAME)]
-    provider: Literal["openai", "bedrock", "deepseek", "gemini"]
+    provider: ProviderName
     api: str | None = None
     key_variable: Annotated[str, msgspec.Meta(pattern=KEY_VARIABLE)] | None = None
     key_file: str | None = None
@@ -164,7 +164,7 @@ def _is_same_key(row: Upstream, other: Upstream) -> bool:
 
 def _key(row: Upstream) -> str:
     """The variable of the row's key: its own, or the vendor's usual one."""
-    return row.key_file or row.key_variable or f"{VENDOR_PREFIXES[row.provider][0]}API_KEY"
+    return row.key_file or row.key_variable or VENDORS[row.provider].key
 
 
 def _parsed(table: Written, models: Mapping[str, Model], names: Names) -> Upstream:
@@ -200,13 +200,11 @@ def _with_public_names(row: Upstream, models: Mapping[str, Model], names: Names)
 
 
 def _check_provider(row: Upstream) -> None:
-    if row.api is not None and row.provider not in APIS.get(row.api, ()):
-        known = ", ".join(sorted(api for api, providers in APIS.items() if row.provider in providers))
-        raise ValueError(f"`api` {row.api!r} is none of provider {row.provider}: it has {known}")
+    check_api("api", row.api, row.provider)
     if row.region and row.provider != REGIONAL:
         raise ValueError(f"`region` goes with provider {REGIONAL} only: another one's region is a `base_url`")
-    if row.name in VENDOR_PREFIXES and row.name != row.provider:
-        raise ValueError(f"`name` is another provider's: take one that is not {', '.join(VENDOR_PREFIXES)}")
+    if row.name in PROVIDERS and row.name != row.provider:
+        raise ValueError(f"`name` is another provider's: take one that is not {', '.join(PROVIDERS)}")
     if not is_factor(row.cost_factor):
         raise ValueError(f"`cost_factor` {row.cost_factor} is wrong: it takes {FACTOR_WORDS}")
 
@@ -214,7 +212,7 @@ def _check_provider(row: Upstream) -> None:
 def _check_key(row: Upstream) -> None:
     if row.key_variable and row.key_file:
         raise ValueError("`key_file` and `key_variable` exclude each other: the row has one key")
-    prefixes = VENDOR_PREFIXES[row.provider]
+    prefixes = VENDORS[row.provider].prefixes
     if row.key_variable and not row.key_variable.startswith(prefixes):
         raise ValueError(
             f"`key_variable` {row.key_variable} begins with none of {', '.join(prefixes)}: only variables with the vendor's"

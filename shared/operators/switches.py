@@ -13,11 +13,11 @@ from typing import Literal, NamedTuple
 import asyncpg
 
 from shared.errors import NotFound
-from shared.lanes import PROVIDERS
 from shared.operators.audit import Author, note
 from shared.settings import TURN_TIMEOUT_S
 from shared.stores.postgres import Connection, load_queries
 from shared.stores.turns import in_turn
+from shared.vendors import PROVIDERS
 
 SQL = load_queries("switches")
 Kind = Literal["provider", "worker", "upstream"]

@@ -19,7 +19,6 @@ from shared.errors import ModelNotFound
 from shared.lanes import (
     FEEDS,
     LANES,
-    PROVIDERS,
     Feed,
     QueueName,
     fed_queue,
@@ -32,6 +31,7 @@ from shared.lanes import (
 from shared.operators.switches import switched_off
 from shared.stores import keys
 from shared.stores.postgres import reached
+from shared.vendors import PROVIDERS
 
 if TYPE_CHECKING:
     import asyncpg

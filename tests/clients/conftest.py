@@ -8,7 +8,7 @@ from typing import Any
 import asyncpg
 import pytest
 
-from deploy.local.vendors import VENDORS
+from deploy.local.vendors import for_workers
 from shared.ledger.accounts import create_account
 from shared.ledger.api_keys import KeyRules, create_key
 from shared.money import NanoUsd
@@ -35,7 +35,7 @@ async def service(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Clu
 
 def simulated(url: str) -> dict[str, Any]:
     """What a worker is told for whom the simulator there is every vendor."""
-    return {name: value for vendor in VENDORS for name, value in vendor.variables({}, url).items()}
+    return for_workers({}, url)
 
 
 @pytest.fixture(scope="package")

@@ -22,6 +22,7 @@ from shared.errors import RebootError
 from shared.job import AnswerPart, Chunk, Done
 from shared.money import Usage
 from shared.thoughts import ThoughtPiece
+from shared.vendors import PROVIDERS
 from workers.providers.loading import load_apis
 from workers.providers.protocol import Finished, Joined, Limits, Piece, Provider, ProviderRequest, Reported
 from workers.providers.wire.fitting import Fitted
@@ -200,9 +201,6 @@ class Vendors:
         await self.simulator.calls.until(lambda log: all(call.ending for call in log.find(key)))
         result.calls = self.simulator.calls.find(key)[-1:]
         return result
-
-
-PROVIDERS = ("openai", "deepseek", "bedrock", "gemini")
 
 
 def environment(simulator: Running) -> Mapping[str, str]:

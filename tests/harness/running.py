@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from shared.settings import VENDOR_VARIABLE_PREFIXES
+from shared.vendors import VARIABLE_PREFIXES
 from tests.harness.support import DEADLINE_S, POLL_S, eventually, free_port, is_running
 
 PROJECT = Path(__file__).parents[2]
@@ -80,7 +80,7 @@ def running(data_dir: Path, command: Sequence[str] = SUPERVISOR, **variables: st
     inherited = {
         name: value
         for name, value in os.environ.items()
-        if name not in NOT_INHERITED and not name.startswith(VENDOR_VARIABLE_PREFIXES)
+        if name not in NOT_INHERITED and not name.startswith(VARIABLE_PREFIXES)
     }
     run = Running(data_dir, command, {**inherited, "DATA_DIR": str(data_dir), "PORT": str(free_port()), **variables})
     try:

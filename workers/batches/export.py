@@ -20,8 +20,8 @@ from shared.batches.batches import Batch, batch_from_row, results_of
 from shared.batches.queries import BATCHES
 from shared.batches.results import result_line
 from shared.errors import Gone
+from shared.vendors import AWS_KEYS
 from workers.providers.bedrock.client import TracedSession
-from workers.providers.credentials import AWS_KEYS
 
 if TYPE_CHECKING:
     from shared.settings import Settings

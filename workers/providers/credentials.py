@@ -12,45 +12,19 @@ from pathlib import Path
 
 from shared.catalogue.upstreams import Upstream
 from shared.settings import SettingsError
-
-VARIABLES = {
-    "openai": ("OPENAI_API_KEY",),
-    "deepseek": ("DEEPSEEK_API_KEY",),
-    "gemini": ("GEMINI_API_KEY",),
-    "bedrock": (
-        "AWS_ACCESS_KEY_ID",
-        "AWS_BEARER_TOKEN_BEDROCK",
-        "AWS_PROFILE",
-        "AWS_DEFAULT_PROFILE",
-        "AWS_WEB_IDENTITY_TOKEN_FILE",
-        "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
-        "AWS_CONTAINER_CREDENTIALS_FULL_URI",
-        "AWS_REGION",
-    ),
-}
-"""By provider, variables of which one suffices."""
-AWS_KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
-SECRETS = ("OPENAI_API_KEY", "DEEPSEEK_API_KEY", "GEMINI_API_KEY", *AWS_KEYS, "AWS_BEARER_TOKEN_BEDROCK")
-"""The vendors' usual variables that may be in a file instead."""
-PLACES = {
-    "openai": ("OPENAI_API_KEY", "OPENAI_BASE_URL"),
-    "deepseek": ("DEEPSEEK_API_KEY", "DEEPSEEK_BASE_URL"),
-    "gemini": ("GEMINI_API_KEY", "GOOGLE_GEMINI_BASE_URL"),
-    "bedrock": ("AWS_BEARER_TOKEN_BEDROCK", "AWS_ENDPOINT_URL_BEDROCK_RUNTIME"),
-}
-"""The variables of a provider's key and address."""
+from shared.vendors import AWS_KEYS, VENDORS
 
 
 def has_credentials(provider: str, environment: Mapping[str, str]) -> bool:
     """Whether the environment names an account with `provider`."""
-    if any(environment.get(variable) for variable in VARIABLES[provider]):
+    if any(environment.get(variable) for variable in VENDORS[provider].credentials):
         return True
     return provider == "bedrock" and _aws_file(environment).is_file()
 
 
 def variables_of(upstream: Upstream) -> tuple[str, ...]:
     """The variables of which one has the upstream's key."""
-    return (upstream.key_variable,) if upstream.key_variable else VARIABLES[upstream.provider]
+    return (upstream.key_variable,) if upstream.key_variable else VENDORS[upstream.provider].credentials
 
 
 def environment_of(upstream: Upstream, environment: Mapping[str, str]) -> dict[str, str] | None:
@@ -58,14 +32,14 @@ def environment_of(upstream: Upstream, environment: Mapping[str, str]) -> dict[s
     is missing. Raises `SettingsError` for a file that is empty or cannot be read.
     """
     told = dict(environment)
-    key_name, url_name = PLACES[upstream.provider]
+    vendor = VENDORS[upstream.provider]
     if upstream.key_variable or upstream.key_file:
         key = _key_of(upstream, environment)
         if not key:
             return None
-        told |= _with_key(upstream.provider, key_name, key)
+        told |= _with_key(upstream.provider, vendor.key, key)
     if upstream.base_url:
-        told[url_name] = upstream.base_url
+        told[vendor.address] = upstream.base_url
     return told
 
 

@@ -7,19 +7,20 @@ from collections.abc import Iterable, Mapping
 
 from shared.catalogue.models import Model
 from shared.catalogue.upstreams import Upstream
+from shared.vendors import VENDORS
 from workers.providers.credentials import environment_of, has_credentials
 from workers.providers.protocol import Limits, Provider
 
 FILES = {
-    "openai-chat": ("openai", "openai.chat"),
-    "openai-responses": ("openai", "openai.responses"),
-    "openai-realtime": ("openai", "openai.realtime"),
-    "deepseek-chat": ("deepseek", "deepseek"),
-    "bedrock-converse": ("bedrock", "bedrock.bedrock"),
-    "bedrock-invoke": ("bedrock", "bedrock.bedrock"),
-    "gemini": ("gemini", "gemini.gemini"),
+    "openai-chat": "openai.chat",
+    "openai-responses": "openai.responses",
+    "openai-realtime": "openai.realtime",
+    "deepseek-chat": "deepseek",
+    "bedrock-converse": "bedrock.bedrock",
+    "bedrock-invoke": "bedrock.bedrock",
+    "gemini": "gemini.gemini",
 }
-"""By API, its provider and its file. A model whose API is missing here is listed as not available."""
+"""The file of each API."""
 Apis = Mapping[str, Provider]
 """A provider by the names of its APIs."""
 
@@ -71,9 +72,9 @@ def load_apis(provider: str, environment: Mapping[str, str], limits: Limits) -> 
     """All APIs of a provider; none if `environment` lacks credentials for it."""
     if not has_credentials(provider, environment):
         return {}
-    files = dict.fromkeys(file for of, file in FILES.values() if of == provider)
-    created = {file: _create(file, environment, limits) for file in files}
-    return {api: made for api, (of, file) in FILES.items() if of == provider and (made := created[file]) is not None}
+    apis = VENDORS[provider].apis
+    created = {file: _create(file, environment, limits) for file in dict.fromkeys(FILES[api] for api in apis)}
+    return {api: made for api in apis if (made := created[FILES[api]]) is not None}
 
 
 def _create(file: str, environment: Mapping[str, str], limits: Limits) -> Provider | None:

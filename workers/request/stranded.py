@@ -14,11 +14,12 @@ import structlog
 from shared import clock
 from shared.errors import Cancelled, Overloaded
 from shared.ids import created_at
-from shared.lanes import PROVIDERS, lane_of, lanes_of, queue_of
+from shared.lanes import lane_of, lanes_of, queue_of
 from shared.ledger.rows import Settlement
 from shared.queue.heartbeat import living_workers, serve, takers_of
 from shared.queue.known import cancelled_among, job_of
 from shared.stores.lock_numbers import Lock
+from shared.vendors import PROVIDERS
 from workers.request.billing import Received
 from workers.request.fallbacks import tried_now
 from workers.request.past import Waiting, look_back, packed_lost, waiting_of

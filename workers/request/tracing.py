@@ -15,6 +15,7 @@ from arq import Retry
 
 from shared.lanes import short_name
 from shared.runtime import traces
+from shared.vendors import VENDORS
 
 if TYPE_CHECKING:
     from shared.catalogue.models import Model
@@ -25,8 +26,6 @@ if TYPE_CHECKING:
     from workers.upstreams.routes import Route
 
 NS_PER_MS = 1_000_000
-PROVIDER_NAMES = {"openai": "openai", "bedrock": "aws.bedrock", "deepseek": "deepseek", "gemini": "gcp.gemini"}
-"""The values of `gen_ai.provider.name`, by provider."""
 _UNTRACED = nullcontext()
 
 
@@ -63,7 +62,7 @@ def vendor_span(job: Job, route: Route, received: Received) -> Iterator[None]:
     model: Model = route.model
     told: traces.Attributes = {
         "gen_ai.operation.name": "chat",
-        "gen_ai.provider.name": PROVIDER_NAMES[model.provider],
+        "gen_ai.provider.name": VENDORS[model.provider].traced_as,
         "gen_ai.request.model": model.vendor_model,
         "gen_ai.request.max_tokens": job.output_limit,
         "rebootml.upstream": route.name,

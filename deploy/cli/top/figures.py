@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from shared.errors import ModelNotFound
-from shared.lanes import PROVIDERS
 from shared.money import NanoUsd, nano_to_usd
 from shared.operators.switches import off_since
 from shared.queue.demand import EVERYTHING, Demand
@@ -20,6 +19,7 @@ from shared.queue.upstream_rows import UpstreamDetails, list_upstreams
 from shared.queue.upstreams import UpstreamStates
 from shared.runtime.last_minute import Lately, percentile
 from shared.stores.postgres import load_queries
+from shared.vendors import PROVIDERS
 
 if TYPE_CHECKING:
     import asyncpg

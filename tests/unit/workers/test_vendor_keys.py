@@ -12,8 +12,8 @@ import structlog
 
 from shared.catalogue.upstreams import Upstream, Upstreams
 from shared.secret_files import SecretEnvironment
+from shared.vendors import SECRETS
 from tests.harness.support import eventually
-from workers.providers.credentials import SECRETS
 from workers.providers.loading import Held, load_upstreams
 from workers.providers.protocol import Limits
 from workers.vendor_keys import VendorKeys, tell_of_missing

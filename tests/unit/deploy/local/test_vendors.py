@@ -10,7 +10,7 @@ SIMULATOR = "http://127.0.0.1:9999"
 
 
 def _simulated(**environment: str) -> set[str]:
-    return {vendor.name for vendor in simulated_vendors(environment)}
+    return {vendor.title for vendor in simulated_vendors(environment)}
 
 
 def test_without_keys_every_vendor_is_simulated() -> None:

@@ -13,9 +13,9 @@ from shared.catalogue.files import FILES
 from shared.catalogue.listing import facts_of
 from shared.catalogue.models import Catalogue, load_catalogue
 from shared.errors import ModelNotFound
-from shared.lanes import PROVIDERS
 from shared.money import Price, Usage, price_from_usd
 from shared.settings import SettingsError
+from shared.vendors import PROVIDERS
 
 NEW_MODEL = """
 [[model]]

@@ -9,6 +9,7 @@ import pytest
 
 from shared.catalogue.models import Catalogue, load_catalogue
 from shared.settings import SettingsError
+from shared.vendors import PROVIDERS
 
 EU = """
 [[upstream]]
@@ -49,7 +50,7 @@ def test_without_rows_every_vendor_has_one() -> None:
     catalogue = load_catalogue()
     assert catalogue.upstreams.rows == ()
     assert {model.provider: _names(catalogue, model.name) for model in catalogue if model.region is None} == {
-        provider: [provider] for provider in ("openai", "bedrock", "deepseek", "gemini")
+        provider: [provider] for provider in PROVIDERS
     }
 
 

@@ -3,9 +3,10 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.lanes import LANES, PROVIDERS, QueueName, lane_of, lanes_of, provider_of
+from shared.lanes import LANES, QueueName, lane_of, lanes_of, provider_of
 from shared.queue.claims import Room
 from shared.setting_values import queue_list
+from shared.vendors import PROVIDERS
 from workers.loop.slots import Slots, first_of_lane
 
 ALL = queue_list("*:interactive,*:batch")

@@ -88,10 +88,11 @@ def loaded(variables: dict[str, str]) -> dict[str, list[str]]:
     """What a fresh worker process loads when it serves every provider."""
     program = """
 import json, os, sys
+from shared.vendors import PROVIDERS
 from workers.providers.loading import load_apis
 from workers.providers.protocol import Limits
 limits = Limits(connections=1, connect_s=1, read_s=1)
-made = [api for one in ("openai", "bedrock", "deepseek", "gemini") for api in load_apis(one, os.environ, limits)]
+made = [api for one in PROVIDERS for api in load_apis(one, os.environ, limits)]
 sdks = [name for name in ("openai", "aioboto3", "botocore", "google.genai") if name in sys.modules]
 print(json.dumps({"apis": sorted(made), "sdks": sdks}))
 """
