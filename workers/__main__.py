@@ -17,7 +17,7 @@ REFUSALS = (SettingsError, MigrationError, Unavailable)
 
 
 def main() -> int:
-    """Exit status 0 after a drain, 1 when it could not start."""
+    """Run a worker until a signal drains it. Exit status 0 after a drain, 1 if it could not start."""
     try:
         settings = Settings.load()
         telemetry.configure(settings, "worker")

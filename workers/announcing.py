@@ -1,4 +1,4 @@
-"""What a worker announces to the others in its heartbeat, and how it follows the operators' switches."""
+"""Writes a worker's heartbeat, and makes the worker follow the operators' switches."""
 
 from __future__ import annotations
 
@@ -62,8 +62,8 @@ class Announcer:
         await announce(worker.pool, heartbeat, self._settings.worker_seen_s)
 
     async def heed(self) -> bool:
-        """Read the switches and follow them; returns whether anything changed. Raises asyncpg's errors, and then changes
-        nothing.
+        """Read the switches and follow them; returns whether anything changed. If asyncpg raises an error, that error
+        is raised and nothing changes.
         """
         worker, states = self._worker, self._states
         before = worker.paused, states.drained, worker.draining
@@ -75,8 +75,8 @@ class Announcer:
         return (worker.paused, states.drained, worker.draining) != before
 
     async def heed_and_say_so(self) -> None:
-        """Follow the switches, and write a heartbeat at once if anything changed: the operator waits until every worker has
-        heard of it.
+        """Follow the switches, and write a heartbeat at once if anything changed: the operator waits until every worker
+        has confirmed the change.
         """
         if await self.heed():
             await self.announce()

@@ -1,5 +1,5 @@
-"""What a worker answers on its metrics port. `GET /healthz`: whether its event loop turns. `GET /readyz`: whether it takes
-jobs and keeps its leases.
+"""A worker's answers on its metrics port. `GET /healthz` says whether its event loop turns, `GET /readyz` whether it
+takes jobs and keeps its leases.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ STUCK_AFTER_LEASES = 3
 
 
 class WorkerReadiness(msgspec.Struct, frozen=True, kw_only=True):
-    """`claim_age_s`: seconds since it asked the queues for jobs; `renewal_age_s`: seconds since it renewed its leases. Both
-    stay below a lease while all is well.
+    """The readiness of a worker. `claim_age_s` is the number of seconds since it asked the queues for jobs,
+    `renewal_age_s` since it renewed its leases. Both are shorter than a lease while all is well.
     """
 
     status: Literal["ready", "not ready"]
@@ -31,7 +31,7 @@ class WorkerReadiness(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Health:
-    """`pages` are served on the metrics port."""
+    """The worker's pages: `pages` are served on the metrics port."""
 
     def __init__(self, worker: LeasedWorker, reach: Reach, lease_s: float) -> None:
         self._worker = worker

@@ -53,7 +53,7 @@ ROWS_EVERY_S = 10.0
 
 
 async def run(settings: Settings) -> None:
-    """Serve until drained. Raises `SettingsError`, `MigrationError` or `Unavailable` when it cannot start."""
+    """Serve until drained. Raises `SettingsError`, `MigrationError` or `Unavailable` if the worker cannot start."""
     json_bounds.put_in_force(Bounds(settings.json_nodes_max, settings.json_depth_max))
     async with AsyncExitStack() as stack, background_tasks() as group:
         stores = await open_stores(settings, stack, "worker", ArqRedis)

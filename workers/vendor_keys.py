@@ -1,4 +1,4 @@
-"""The vendors' keys of a worker: files are read again, and clients are created anew with changed keys."""
+"""The vendors' keys of a worker: key files are read again, and clients are created anew with changed keys."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ async def _nothing(_: str) -> None:
 
 
 class VendorKeys:
-    """The owner runs `run` as a task: it looks at intervals, and at once after `look_now`. Running calls keep their keys,
-    so the old clients are closed when no such call can run any more.
+    """Watches the keys. The owner runs `run` as a task: it looks at intervals, and at once after `look_now`. Running
+    calls keep their keys, so the old clients are closed when no such call can run any more.
     """
 
     def __init__(
@@ -70,8 +70,8 @@ class VendorKeys:
         self._now.set()
 
     async def run(self) -> None:
-        """Look until cancelled. Without `look_now`, a change counts once it is seen twice: a key of two files changes in
-        two steps.
+        """Look until cancelled. Without `look_now`, a change counts once two looks have seen it: a key of two files
+        changes in two steps.
         """
         seen = self._told
         while True:
@@ -88,7 +88,7 @@ class VendorKeys:
             seen = told
 
     async def close(self) -> None:
-        """Close everything."""
+        """Close all clients."""
         for task in self._closing:
             task.cancel()
         await asyncio.gather(*self._closing, return_exceptions=True)

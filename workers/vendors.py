@@ -1,4 +1,4 @@
-"""The vendors that a worker can call: upstreams of the catalogue whose credentials it has."""
+"""The vendors that a worker can call: the catalogue's upstreams for which it has credentials."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Announcement:
-    """What the worker can call, as its heartbeat says."""
+    """The part of the heartbeat that says what the worker can call."""
 
     services: tuple[str, ...]
     """Names of services (a provider, or a provider's own address) of which the worker can call at least one model."""
@@ -38,7 +38,7 @@ class Announcement:
     providers: dict[str, str]
     """The provider of each upstream: only workers of that provider's queues need its credentials."""
     unserved: tuple[str, ...]
-    """Places of models that the worker cannot call although it can call others of the same service."""
+    """Places of models that the worker cannot call although it can call other models of the same service."""
 
 
 @dataclass(frozen=True, kw_only=True)

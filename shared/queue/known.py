@@ -1,7 +1,7 @@
 """Reads what Redis knows of requests: their jobs, and the events that workers have written.
 
-Only this package reads these keys and knows arq's names of them. What is recorded of a request's claims and calls is read
-by `workers/request/past.py`. Every function raises `Unavailable` if Redis does not answer.
+Only this package reads these keys and knows arq's names for them. The records of a request's claims and calls are read by
+`workers/request/past.py`. Every function raises `Unavailable` if Redis does not answer.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ if TYPE_CHECKING:
 
 ONE, MANY, STREAM = "The state of the request", "The state of the requests", "The stream"
 ASKED_AT_ONCE = 500
-"""Requests of one question; other calls to Redis wait behind it."""
+"""The most requests of one question, because other calls to Redis wait behind it."""
 
 
 class Journaled(msgspec.Struct, frozen=True):
-    """The events of a request that its journal has."""
+    """The events in a request's journal."""
 
     events: tuple[Event, ...] = ()
 
@@ -45,11 +45,11 @@ class Journaled(msgspec.Struct, frozen=True):
 
 
 class Known(Journaled, frozen=True):
-    """What Redis still knows of a request: whether a worker has it, its events, and its job."""
+    """What Redis still knows about a request: whether a worker has it, its events, and its job."""
 
     running: bool = False
     job: Job | None = None
-    """None once it is not kept any more, and if another release wrote it in a form that cannot be read."""
+    """The job; None once it is no longer kept, and if another release wrote it in a form that cannot be read."""
 
     @property
     def answer(self) -> Done | None:
@@ -60,7 +60,7 @@ class Known(Journaled, frozen=True):
 
     @property
     def served_by(self) -> str | None:
-        """The model that answers, if it is not the first of the chain."""
+        """The model that answers, if it is not the first of the chain; else None."""
         first = self.events[0] if self.events else None
         return first.model if isinstance(first, Served) else None
 
@@ -73,7 +73,7 @@ class Size(NamedTuple):
 
 
 async def known_of(client: redis.asyncio.Redis, request_id: str) -> Known:
-    """Everything that Redis still knows of the request."""
+    """Everything that Redis still knows about the request."""
     with reached(ONE):
         async with client.pipeline(transaction=False) as pipe:
             pipe.exists(in_progress_key_prefix + request_id)
@@ -85,7 +85,7 @@ async def known_of(client: redis.asyncio.Redis, request_id: str) -> Known:
 
 
 async def size_of(client: redis.asyncio.Redis, request_id: str) -> Size:
-    """The approximate size of what `known_of` reads."""
+    """The approximate bytes that `known_of` reads."""
     with reached(ONE):
         async with client.pipeline(transaction=False) as pipe:
             pipe.strlen(keys.asked(request_id))
@@ -102,7 +102,7 @@ async def job_of(client: redis.asyncio.Redis, request_id: str) -> Job | None:
 
 
 async def running_among(client: redis.asyncio.Redis, request_ids: Sequence[str]) -> set[str]:
-    """Those of the requests that a worker has."""
+    """The ids of the requests that a worker has."""
     if not request_ids:
         return set()
     with reached(MANY):
@@ -111,7 +111,7 @@ async def running_among(client: redis.asyncio.Redis, request_ids: Sequence[str])
 
 
 async def cancelled_among(client: redis.asyncio.Redis, request_ids: Sequence[str]) -> set[str]:
-    """Those of the requests that somebody has asked to cancel and that have not ended."""
+    """The ids of the requests that somebody has asked to cancel and that have not ended."""
     if not request_ids:
         return set()
     with reached(MANY):
@@ -120,7 +120,7 @@ async def cancelled_among(client: redis.asyncio.Redis, request_ids: Sequence[str
 
 
 async def lost_among(client: redis.asyncio.Redis, request_ids: Sequence[str]) -> list[str]:
-    """Those of the requests that Redis does not know: they neither wait nor run, have no journal, and no settle record."""
+    """The ids of the requests that Redis does not know: they neither wait nor run, have no journal and no settle record."""
     lost: list[str] = []
     for first in range(0, len(request_ids), ASKED_AT_ONCE):
         asked = request_ids[first : first + ASKED_AT_ONCE]

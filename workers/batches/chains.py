@@ -1,4 +1,4 @@
-"""The chain of a batch line when it is fed: its models, each with what it is asked."""
+"""The chain of a batch line when it is fed: its models, each with the request in the form for that model."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from shared.ledger.chains import PinnedModel, Tried
 
 
 class Candidate(NamedTuple):
-    """A model and what it is asked."""
+    """A model, and the request in the form for it."""
 
     model: Model
     ask: Ask
 
 
 def asks_of(line: Ask) -> Iterator[Ask]:
-    """What each of the line's models is asked, in order."""
+    """The line's request in the form for each of its models, in order."""
     yield line
     for other in line.others:
         sampling = msgspec.structs.replace(other.sampling, json_answer=line.sampling.json_answer)
@@ -30,7 +30,7 @@ def asks_of(line: Ask) -> Iterator[Ask]:
 
 
 def behind(line: Ask, others: Sequence[Candidate], chain: Sequence[PinnedModel]) -> dict[str, Any]:
-    """The fields of a job that has fallback models, as they were promised."""
+    """The fields of a job that has fallback models, with the prices and limits of its admission."""
     promised = {one.model: one for one in chain}
     fallbacks = (
         Fallback(

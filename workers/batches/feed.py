@@ -46,11 +46,13 @@ log = structlog.get_logger(__name__)
 FEED_LOCKS = {feed: Lock.FEEDS + number for number, feed in enumerate(FEEDS)}
 LINES_PER_READ_MAX = 256
 AWAY = (Unavailable, *REDIS_UNREACHABLE, *DATABASE_UNREACHABLE)
-"""Errors that are not the batch's own."""
+"""Errors of the stores, which are not the batch's own."""
 
 
 class Fed(NamedTuple):
-    """The number of lines of a batch that were fed. `soon`: there is room for the next one when something under way ends."""
+    """The number of lines of a batch that were fed. `soon` is true if there is room for the next line when something
+    under way ends.
+    """
 
     lines: int
     soon: bool
@@ -81,18 +83,18 @@ class BatchFeeder:
         self._windows = {feed: FeedWindow(feed, client, paces, catalogue, settings) for feed in FEEDS}
         self._turns = {feed: Turns(feed) for feed in FEEDS}
         self._alerted: dict[str, bool] = {}
-        """Batches that an operator was alerted to."""
+        """By the id of a batch, whether an operator was alerted to it."""
 
     async def run(self, feeds: Sequence[Feed]) -> None:
-        """Feed until cancelled, whatever errors a store raises; while there is nothing to feed, look now and then. Feeds
-        run one after the other, so that all of them use one connection.
+        """Feed until cancelled, whatever errors a store raises; while there is nothing to feed, look again at
+        intervals. Feeds run one after the other, so that all of them use one connection.
         """
         while True:
             busy = [await self._is_busy(feed) for feed in feeds if self._may_feed(provider_of(fed_queue(feed)))]
             await asyncio.sleep(self._settings.batch_feed_every_s if any(busy) else self._settings.batch_look_every_s)
 
     async def _is_busy(self, feed: Feed) -> bool:
-        """Feed once; true if there is, or may soon be, more to feed."""
+        """Feed once. True if there is more to feed now, or may soon be."""
         try:
             return await self.feed(feed) is not None
         except (*AWAY, asyncpg.PostgresError) as error:
@@ -100,8 +102,9 @@ class BatchFeeder:
             return False
 
     async def feed(self, feed: Feed) -> int | None:
-        """Feed once and return the number of lines. 0: there is soon room again, or other batches have their turn. None:
-        another worker feeds, or nothing can be fed for a while. Raises asyncpg's and redis-py's errors and `Unavailable`.
+        """Feed once and return the number of lines. 0 means that there will soon be room again, or that other batches
+        have their turn. None means that another worker feeds, or that nothing can be fed for a while. Raises asyncpg's
+        and redis-py's errors and `Unavailable`.
         """
         turns, own = self._turns[feed], self._windows[feed]
         async with alone(self._pool, FEED_LOCKS[feed]) as connection:
@@ -130,7 +133,7 @@ class BatchFeeder:
     async def _not_deferred(
         own: FeedWindow, cursors: list[asyncpg.Record], window: Window
     ) -> tuple[list[asyncpg.Record], bool]:
-        """The batches that wait for nothing, as far as is known, and whether one of the others may soon continue."""
+        """The batches that wait for nothing, as far as is known, and whether another batch may soon continue."""
         ready, soon = [], False
         for row in cursors:
             still = await own.still_deferred(row, window)
@@ -145,7 +148,7 @@ class BatchFeeder:
         try:
             return await self._feed_batch(feed, cursor, count, room_bytes, window)
         except BUSY:
-            return Fed(0, soon=True)  # somebody has locked its account; it is tried at its next turn
+            return Fed(0, soon=True)  # somebody has locked its account; the batch is tried again at its next turn
         except AWAY:
             raise
         except Exception as error:
@@ -177,7 +180,7 @@ class BatchFeeder:
     async def _allowed(
         self, feed: Feed, cursor: asyncpg.Record, rows: Sequence[asyncpg.Record], window: Window
     ) -> tuple[list[Item | Unfit], str]:
-        """The lines up to the first whose model's vendor takes no more now, and that model."""
+        """The lines up to the first one whose model's vendor takes no more now, and the name of that model."""
         own = self._windows[feed]
         lines: list[Item | Unfit] = []
         left: dict[str, int] = {}
@@ -202,9 +205,7 @@ class BatchFeeder:
         return lines, waits_for
 
     def _may_be_known_elsewhere(self, cursor: asyncpg.Record, line: Unfit) -> bool:
-        """Whether the line's model may be known to a newer release: a front door of that release may have accepted the
-        line.
-        """
+        """Whether a newer release may know the line's model: a front door of that release may have accepted the line."""
         age_s = (clock.utc_now() - cursor["created_at"]).total_seconds()
         waits = isinstance(line.error, ModelNotFound) and age_s < self._settings.batch_model_unknown_s
         if waits:
@@ -250,8 +251,8 @@ class BatchFeeder:
             log.warning("batch item not enqueued", request_id=job.id, reason=error.message)
 
     async def _pause_unless_something_runs(self, cursor: asyncpg.Record, taken: Taken) -> None:
-        """Pause a batch that has no credit, unless some of its lines are under way: these give back the rest of their
-        holds.
+        """Pause a batch that has no credit, unless some of its lines are under way: when these end, the rest of their
+        holds becomes free.
         """
         running = await self._pool.fetchval(BATCHES["account_runs"], cursor["account_id"])
         if not running:

@@ -39,7 +39,9 @@ STOPPABLE = {"validating", "in_progress", "paused"}
 
 
 class BatchFinisher:
-    """Call `look` now and then: it is idempotent, and one worker at a time runs it."""
+    """Does everything that is due for batches. Call `look` at intervals: it is idempotent, and only one worker at a
+    time does it.
+    """
 
     def __init__(
         self,
@@ -91,7 +93,7 @@ class BatchFinisher:
 
     async def _withdraw(self, stopped: set[str]) -> None:
         """Remove the waiting jobs of cancelled and expired batches, and cancel the running jobs of stopped ones. Settle
-        again what Postgres has lost.
+        ended items again whose settlement Postgres has lost.
         """
         rows = await self._pool.fetch(BATCHES["to_withdraw"], ITEMS_PER_LOOK)
         settled = await settle_kept(self._client, self._settler, [row["request_id"] for row in rows])
@@ -123,7 +125,7 @@ class BatchFinisher:
             )
 
     async def _end(self) -> None:
-        """End batches; if batches are exported, only those that have been."""
+        """End batches. If batches are exported, only those are ended whose export is complete."""
         exported = self._settings.batch_export_s3 is not None
         for row in await self._pool.fetch(BATCHES["to_end"], BATCHES_PER_LOOK, exported):
             batch = batch_from_row(row)

@@ -1,4 +1,4 @@
-"""A batch line as a request: its reservation before it is fed, and its job afterwards."""
+"""Makes a request of a batch line: its reservation before the line is fed, and its job afterwards."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class Unfit(NamedTuple):
 
 
 class ItemMaker:
-    """Makes requests of lines, at the prices in force when they are fed."""
+    """Makes requests of lines, at the prices that are in force when the lines are fed."""
 
     def __init__(self, catalogue: Catalogue, settings: Settings) -> None:
         self._catalogue = catalogue
@@ -114,7 +114,7 @@ class ItemMaker:
         return pinned_model(model, bound, writes, wanted)
 
     def _passed(self, line: Ask, tier: ServiceTier) -> Iterator[PinnedModel]:
-        """Models that nobody could call when the line was sent."""
+        """The models that nobody could call when the line was sent."""
         for name in line.passed:
             with suppress(RebootError):
                 yield not_asked(self._pinned(self._candidate(msgspec.structs.replace(line, model=name), tier)))
@@ -182,7 +182,7 @@ def _read(asked: bytes) -> Ask:
 
 
 def _bound_of(item: Item) -> NanoUsd:
-    """An upper bound of what would be held for the item; it only refuses what cannot be counted."""
+    """An upper bound of the item's hold. It serves to refuse amounts that cannot be counted."""
     reservation = item.reservation
     alone = item.model.price.hold(reservation.input_bound, reservation.output_limit)
     return max((alone, *(one.price.hold(one.input_bound, one.output_limit) for one in reservation.chain or ())))

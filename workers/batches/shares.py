@@ -1,5 +1,5 @@
-"""Which batches are fed next: accounts take turns, and so do the batches of one account, so that nobody waits for a large
-batch.
+"""Decides which batches are fed next. Accounts take turns, and so do the batches of one account, so that nobody waits
+for a large batch.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ class Hungry(NamedTuple):
 
 
 def shares(free: int, hungry: Sequence[Hungry], running: Mapping[str, int]) -> dict[str, int]:
-    """How many lines of which batch to feed into `free` places. `running` counts what accounts and batches have under way,
-    by their ids; whoever has least is served first, the older batch where they have the same.
+    """The number of lines of each batch to feed into `free` places. `running` counts what accounts and batches have under
+    way, by their ids. Whoever has least is served first; of two with the same number, the older batch.
 
     >>> shares(3, [Hungry("big", "a", 900), Hungry("small", "b", 2)], {"a": 1, "big": 1})
     {'small': 2, 'big': 1}

@@ -22,8 +22,8 @@ NOT_NOW = "not_now"
 
 
 class Taken(NamedTuple):
-    """What became of the lines: jobs of those that are held for, and those that have failed. `outcome` says why there are
-    no more, see the SQL function `feed`; `needed_nano` is what the next line would hold.
+    """The result for some lines: the jobs of those that are held for, and the lines that have failed. `outcome` says
+    why no more lines were taken, see the SQL function `feed`; `needed_nano` is the hold that the next line needs.
     """
 
     jobs: list[Job]
@@ -35,8 +35,8 @@ class Taken(NamedTuple):
 async def take(
     pool: asyncpg.Pool, feed: Feed, cursor: asyncpg.Record, lines: Sequence[Item | Unfit], settings: Settings
 ) -> Taken:
-    """Create items for the longest beginning of `lines` that can be held for, or for half of it if the database refuses a
-    line. Raises asyncpg's errors.
+    """Create items for the longest beginning of `lines` that can be held for, or for half of it if the database refuses
+    a line. Raises asyncpg's errors.
     """
     rows = [as_fed(line, cursor["key_id"], cursor["day"]) for line in lines]
     try:

@@ -1,7 +1,7 @@
 """Turns of batches: accounts take turns, and so do the batches of one account, however many are open.
 
-A round looks at some accounts and at some batches of each, and the next round begins behind those that were fed. So a round
-reads a bounded number of rows, and every batch comes first at some time.
+A round looks at some accounts and at some batches of each, and the next round begins behind those that were fed. So a
+round reads a bounded number of rows, and every batch gets its turn.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ Value = TypeVar("Value")
 
 
 class Page(NamedTuple):
-    """What one round looks at: accounts in the order of their turns, and their cursors in the order of theirs. `last`: the
-    next page begins anew.
+    """The rows of one round: accounts in the order of their turns, and the cursors of each account in the order of
+    theirs. `last` is true if the next page begins anew.
     """
 
     accounts: list[str]
@@ -32,15 +32,15 @@ class Page(NamedTuple):
 
 
 class Turns:
-    """The turns of one feed. They are lost with the worker; then everything begins anew."""
+    """The turns of one feed. They are lost with the worker; then all turns begin anew."""
 
     def __init__(self, feed: Feed) -> None:
         self._feed = feed
         self._after = ""
         self._after_batch: dict[str, str] = {}
-        """By account: the batch after which its next turn begins."""
+        """By account, the batch after which the account's next turn begins."""
         self._quiet = True
-        """Whether nothing could be fed since the last page."""
+        """True if nothing could be fed since the last page."""
 
     async def page(self, connection: Connection) -> Page:
         """The present page; its first batch has waited longest. Raises asyncpg's errors."""
@@ -57,8 +57,8 @@ class Turns:
         return [row["account_id"] for row in await connection.fetch(BATCHES["turns"], self._feed, after, most)]
 
     def passed(self, page: Page, chosen: Iterable[asyncpg.Record]) -> None:
-        """Note the turns: the `chosen` batches of the page were fed, so everybody before the last of them had a turn; if
-        none was fed, the whole page had.
+        """Note the turns. The `chosen` batches of the page were fed, so every batch before the last of them had a turn;
+        if none was fed, the whole page had its turn.
         """
         fed = {row["batch_id"] for row in chosen}
         seen = {row["account_id"]: row["batch_id"] for row in page.cursors}
@@ -72,7 +72,9 @@ class Turns:
         self._after = page.accounts[place]
 
     def is_over(self, page: Page, *, busy: bool) -> bool:
-        """Whether all accounts had a turn and nothing could be fed. `busy`: something of this page can be."""
+        """Whether all accounts had a turn and nothing could be fed. `busy` is true if something of this page can be
+        fed.
+        """
         self._quiet = self._quiet and not busy
         over = page.last and self._quiet
         self._quiet = self._quiet or page.last

@@ -1,4 +1,4 @@
-"""How many lines of a batch may be fed now: the window of its feed, and what its next line waits for."""
+"""Computes how many lines of a batch may be fed now: the window of its feed, and what its next line waits for."""
 
 from __future__ import annotations
 
@@ -24,26 +24,29 @@ if TYPE_CHECKING:
 
 
 class Window(NamedTuple):
-    """What is under way of one feed, and how much more may be."""
+    """The lines of one feed that are under way, and the number that may be added."""
 
     free: int
     free_bytes: int
     running: Counter[str]
     """Lines under way by account, by batch and by model, under their ids and names."""
     paces: dict[str, Pace]
-    """Paces by model, as far as they were asked for."""
+    """The paces of the models that were asked for."""
 
 
 class MayFeed(NamedTuple):
-    """The number of lines that may be fed now. `soon`: if none may, there is room for one when something under way ends."""
+    """The number of lines that may be fed now. If it is 0, `soon` says whether there is room for a line when something
+    under way ends.
+    """
 
     lines: int
     soon: bool
 
 
 class Deferred(NamedTuple):
-    """What the next line of a batch waits for: calls of `model`; or, if that is empty, credit or room of its account, which
-    had `running` lines under way at the monotonic time `at`; or just a later look.
+    """What the next line of a batch waits for. If `model` is not empty, the line waits for a call of that model.
+    Otherwise it waits for credit or room of its account, which had `running` lines under way at the monotonic time
+    `at`, or just for a later look.
     """
 
     model: str
@@ -52,7 +55,7 @@ class Deferred(NamedTuple):
 
 
 class FeedWindow:
-    """The rooms of the batches of one feed."""
+    """The windows for the batches of one feed."""
 
     def __init__(
         self, feed: Feed, client: redis.asyncio.Redis, paces: Paces, catalogue: Catalogue, settings: Settings
@@ -64,7 +67,7 @@ class FeedWindow:
         self._paces = paces
         self._settings = settings
         self._deferred: dict[str, Deferred] = {}
-        """What batches wait for, by their ids. A batch that is forgotten is simply looked at again."""
+        """By the id of a batch, what its next line waits for. A batch whose entry is forgotten is simply read again."""
 
     async def window(self, connection: Connection) -> Window:
         """The present window. Raises asyncpg's and redis-py's errors."""
@@ -84,8 +87,8 @@ class FeedWindow:
         return Window(max(0, size - items), max(0, settings.batch_window_bytes_max - used), running, {})
 
     async def of(self, model: str, window: Window) -> MayFeed:
-        """How many lines of the model its vendor takes now; if none, whether the end of one makes room. Raises
-        `Unavailable`.
+        """The number of lines of the model that its vendor takes now. If it is 0, `soon` says whether the end of one
+        line makes room. Raises `Unavailable`.
         """
         if model not in window.paces:
             window.paces[model] = await self._paces.of(*self._pace_names(model))
@@ -98,11 +101,13 @@ class FeedWindow:
         return [pace_name(upstream.name, model, tier_of(self._feed)) for upstream in upstreams]
 
     def defer(self, cursor: asyncpg.Record, model: str, running: int = 0) -> None:
-        """Feed nothing more of the batch until what it waits for may have changed, see `Deferred`."""
+        """Feed nothing more of the batch until what its next line waits for may have changed, see `Deferred`."""
         remember(self._deferred, cursor["batch_id"], Deferred(model, running, time.monotonic()))
 
     async def still_deferred(self, cursor: asyncpg.Record, window: Window) -> MayFeed | None:
-        """The answer, if it is known without reading the batch's lines, which may be large. Raises `Unavailable`."""
+        """How many lines may be fed, if that is known without reading the batch's lines, which may be large; else None.
+        Raises `Unavailable`.
+        """
         deferred = self._deferred.get(cursor["batch_id"])
         if deferred is None:
             return None
@@ -114,5 +119,5 @@ class FeedWindow:
         return None if long_ago or running != deferred.running else MayFeed(0, soon=running > 0)
 
     def let_go(self, cursor: asyncpg.Record) -> None:
-        """The lines of the batch are read now."""
+        """Forget what the batch waits for, because its lines are read now."""
         self._deferred.pop(cursor["batch_id"], None)

@@ -1,9 +1,11 @@
-"""Waits for the bells of queues. A ring is an element of a Redis list, and wakes one of the workers that block on the list.
+"""Waits for the bells of queues. A ring is an element of a Redis list, and wakes one of the workers that block on the
+list.
 
-A ring reaches only one worker. So a worker must not listen to a queue for which it has no slot, because it would take the
-ring from a worker that has one. And it must listen wherever it has a slot, or the slot waits for a timer. Slots come and go
-while Redis holds the worker's question, so after each claim the owner says what it has room for. Large jobs that a claim
-leaves behind ring a bell of their own, which a worker without memory for them does not hear.
+A ring reaches only one worker. So a worker must not listen to a queue for which it has no slot, because it would take
+the ring from a worker that has one. And it must listen to every queue for which it has a slot, or the slot waits for a
+timer. Slots come and go while Redis holds the worker's question, so after each claim the owner says for which queues it
+has room. Large jobs that a claim leaves behind ring a bell of their own; a worker without memory for them does not
+listen to that bell.
 """
 
 from __future__ import annotations
@@ -28,9 +30,10 @@ LATE_S = 3.0
 class Bells:
     """Listens on a connection of its own, `wait_s` at a time. The owner runs `run` as a task.
 
-    `rang` is called with the queue of each ring. Then the owner claims and calls `listen` with what it has room for; until
-    then Redis is not asked. If the connection is lost, a ring may be lost too, so `rang` is called for each queue. A ring
-    of the worker's own bell may also name a queue: the large job that this worker had no room for is gone.
+    `rang` is called with the queue of each ring. Then the owner claims and calls `listen` with the queues for which it
+    has room; until then Redis is not asked. If the connection is lost, a ring may be lost too, so `rang` is called for
+    each queue. A ring of the worker's own bell may also name a queue: the large job there for which this worker had no
+    room is gone.
     """
 
     def __init__(
@@ -50,9 +53,9 @@ class Bells:
         self._answered.set()
 
     def listen(self, bells: Mapping[str, QueueName]) -> bool:
-        """Listen to these bells, each of a queue, from now on. True if Redis holds a question that lacks one of them: then
-        the owner must ring the worker's own bell, so that the question is asked anew. A question for too many bells is
-        left; the owner passes a superfluous ring on.
+        """Listen to these bells, each of a queue, from now on. True if Redis holds a question that lacks one of them:
+        then the owner must ring the worker's own bell, so that the question is asked anew. A question for too many
+        bells is left as it is; the owner passes superfluous rings on.
         """
         self._wanted = bells
         if bells:
@@ -63,7 +66,7 @@ class Bells:
 
     @property
     def asking(self) -> bool:
-        """Redis holds a question, and may answer it with a ring."""
+        """Whether Redis holds a question, which it may answer with a ring."""
         return bool(self._asked)
 
     async def answered(self) -> None:

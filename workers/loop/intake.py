@@ -1,4 +1,4 @@
-"""What a worker claims and which bells it listens to: for every free slot it either claims a job or listens."""
+"""Claims jobs and listens to bells: for every free slot a worker either claims a job or listens."""
 
 from __future__ import annotations
 
@@ -42,11 +42,13 @@ class Intake:
         self._bells = Bells(client, worker_id, self._rang, wait_s=wait_s)
         self.wanted = asyncio.Event()
         self.heard: frozenset[QueueName] = frozenset()
-        """Queues that are being claimed from or listened to; nothing need be done when a slot for them is freed."""
+        """Queues that are being claimed from or listened to. When a slot for one of them becomes free, nothing has to
+        be done.
+        """
         self._held_up: QueueName | None = None
-        """A queue whose next large job waits for memory, as the last claim found."""
+        """The queue whose next large job waits for memory, according to the last claim."""
         self._next: QueueName | None = None
-        """The queue whose large job comes next in its lane; it is kept while the queue has no slot."""
+        """The queue whose large job comes next in its lane. The name is kept while the queue has no slot."""
         self._large_ended = 0
         """The number of large jobs that have ended so far."""
         self._rung: set[QueueName] = set()
@@ -77,8 +79,8 @@ class Intake:
             await self._queue.wake(self._worker_id)
 
     def note_ended(self, claim: Claim) -> None:
-        """A job has ended: set `wanted` if its slot is neither claimed for nor listened for, or if a large job waits for
-        its memory.
+        """Note that a job has ended: set `wanted` if its slot is neither claimed for nor listened for, or if a large
+        job waits for its memory.
         """
         if claim.large:
             self._large_ended += 1
@@ -107,7 +109,7 @@ class Intake:
         return bells if self._held_up else bells | {large_bell(queue): queue for queue in queues}
 
     async def _claim(self, rooms: Sequence[Room], jobs_max: int) -> Claims:
-        """Claim due jobs. The ring of a queue that has no room here any more is passed on by a claim of no jobs."""
+        """Claim due jobs. If a queue that rang has no room here any more, a claim of no jobs passes the ring on."""
         self.heard = frozenset(room.queue for room in rooms)
         rung, self._rung = self._rung, set()
         handed_on = [Room(queue, 0, 0) for queue in rung - self.heard]

@@ -10,12 +10,12 @@ from shared.queue.claims import Claim, Memory
 from shared.runtime.metrics import BYTES_HELD
 
 COPIES: Mapping[str, int] = {"openai": 4, "deepseek": 4, "bedrock": 5, "gemini": 5}
-"""By SDK, the most bytes of memory that a byte of a payload takes in a worker, measured with images of 14 MB (2026-11) and
-rounded up.
+"""By provider, the most bytes of memory that a byte of a payload takes in a worker with the vendor's SDK, measured with
+images of 14 MB (2026-11) and rounded up.
 """
 COLLECT_AFTER_BYTES = 20_000_000
-"""Memory of ended jobs after which garbage is collected. A part of it is in reference cycles (a vendor's SDK keeps an
-exception with all its frames), and the collector counts objects, not bytes.
+"""Bytes of ended jobs after which garbage is collected. A part of their memory is in reference cycles (a vendor's SDK
+keeps an exception with all its frames), and the collector counts objects, not bytes.
 """
 
 
@@ -38,7 +38,7 @@ class LargeJobs:
         self._held.set(self._used)
 
     def end(self, claim: Claim) -> None:
-        """Count a job that has ended; its memory is freed soon."""
+        """Count a job that has ended; its memory is free soon."""
         size = self._bytes_of(claim)
         self._used -= size
         self._running -= claim.large > 0
@@ -50,7 +50,7 @@ class LargeJobs:
 
     @property
     def memory(self) -> Memory:
-        """The memory that is left for more of them."""
+        """The memory that is left for further large jobs."""
         return Memory(self._memory_max - self._used, alone=not self._running)
 
     def _bytes_of(self, claim: Claim) -> int:

@@ -1,4 +1,4 @@
-"""The lease of one run of a job: everything that a worker remembers of the run."""
+"""The lease of one run of a job, with everything that a worker remembers about the run."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ CancelReason = Literal["lost", "drain", "abort"]
 
 
 class Lease:
-    """The worker's loop creates one for each claim; the code that runs the job may change it. If a run gives its job away
-    and this worker claims it again, that is another lease.
+    """One run's lease. The worker's loop creates one for each claim; the code that runs the job may change it. If a run
+    gives its job away and this worker claims the job again, that claim has another lease.
     """
 
     def __init__(self, claim: Claim) -> None:
@@ -23,13 +23,15 @@ class Lease:
         """False once there is nothing left to renew or to finish."""
         self.cancelled_for: CancelReason | None = None
         self.is_unstoppable = False
-        """Whether an abort must not cancel the run, because it would be paid for nevertheless."""
+        """True if an abort must not cancel the run, because the run would be paid for nevertheless."""
         self.vendor_call = ""
-        """The call that a vendor has now; renewals store it in Redis, in case this worker dies."""
+        """The call that a vendor has now; renewals store it in Redis, for the case that this worker dies."""
         self.told_call = ""
-        """The last call that Redis has been told of."""
+        """The last call that was stored in Redis."""
         self.is_writing_end = False
-        """Whether the request's last event, which also ends the job, is being written; that write reports a lost lease."""
+        """True while the request's last event, which also ends the job, is being written; that write reports a lost
+        lease.
+        """
 
     @property
     def job_id(self) -> str:
@@ -38,11 +40,11 @@ class Lease:
 
     @property
     def has_new_call(self) -> bool:
-        """Whether a vendor has a call that Redis has not been told of."""
+        """Whether a vendor has a call that is not stored in Redis yet."""
         return bool(self.vendor_call) and self.vendor_call != self.told_call
 
     def end(self) -> None:
-        """Nothing is left to renew or to finish."""
+        """End the lease: nothing is left to renew or to finish."""
         self.is_held = False
 
 

@@ -1,10 +1,11 @@
 """arq's worker with leases: jobs of a dead worker are taken over within one lease, and a stalled worker is fenced.
 
 arq 0.28.0 itself keeps running jobs in the queue that it polls (so all workers together cannot run more than its read
-limit), retries a dead worker's job only after its longest timeout, polls twice a second, stops if Redis does, and has no
-fence. So this class overrides `main`, `_poll_iteration`, `_cancel_aborted_jobs`, `finish_job`, `finish_failed_job` and
-`handle_sig`, and leaves `run_job` alone: job functions, ctx, hooks, Retry, cron, abort, timeouts and the data format are
-arq's. A test hashes the source of what is overridden, so that a new arq cannot slip in unread.
+limit), retries a dead worker's job only after its longest timeout, polls twice a second, stops if Redis does, and has
+no fence. So this class overrides `main`, `_poll_iteration`, `_cancel_aborted_jobs`, `finish_job`, `finish_failed_job`
+and `handle_sig`, and leaves `run_job` alone: job functions, ctx, hooks, Retry, cron, abort, timeouts and the data
+format are arq's. A test compares the hash of the overridden source, so that a new arq is not installed before somebody
+has read it.
 """
 
 from __future__ import annotations
@@ -44,8 +45,9 @@ CLEAN_UP_WITHIN_S = 10.0
 
 
 class LeasedWorker(Worker):
-    """Runs arq jobs from several queues, in priority order, under leases of `lease_s`. Payloads of large jobs take up to
-    `memory_max` bytes of memory together. While `may_claim` is false, no jobs are claimed. The other arguments are arq's.
+    """Runs arq jobs from several queues, in priority order, under leases of `lease_s`. Payloads of large jobs together
+    take up to `memory_max` bytes of memory. While `may_claim` is false, no jobs are claimed. The other arguments are
+    arq's.
 
     `on_discarded(lease)`, an attribute, is awaited before a job is dropped that never ran (aborted before its start,
     payload gone or unreadable), so that its request can be ended.
@@ -95,12 +97,12 @@ class LeasedWorker(Worker):
 
     @property
     def queues(self) -> tuple[QueueName, ...]:
-        """The queues that it takes jobs from, highest priority first."""
+        """The queues that this worker takes jobs from, highest priority first."""
         return tuple(self._slots.queues)
 
     @property
     def draining(self) -> bool:
-        """Whether it takes no new jobs."""
+        """Whether this worker takes no new jobs."""
         return not self.allow_pick_jobs
 
     def pause(self, providers: frozenset[str]) -> None:
@@ -183,7 +185,9 @@ class LeasedWorker(Worker):
         task.add_done_callback(lambda done: self._job_ended(lease, done))
 
     async def _run(self, lease: Lease, opening: Opening | None, before: asyncio.Task[Any] | None) -> None:
-        """Run a job. `before` is a run that gave this job away and may still be ending: arq knows only one run of a job."""
+        """Run a job. `before` is an earlier run that gave this job away and may still be ending: arq knows only one run
+        of a job.
+        """
         run_under(lease)
         if before:
             await asyncio.wait({before})
@@ -231,15 +235,17 @@ class LeasedWorker(Worker):
         return not self.tasks and not any([await self.pool.zcard(name) for name in self._slots.queues])
 
     def _rooms(self) -> list[Room]:
-        """What may be claimed now. A slot is free only once the job's task has ended, not already with its request."""
+        """The limits of the next claim. A slot is free only once the job's task has ended, not already with its
+        request.
+        """
         if self.draining or self.job_counter >= self.max_jobs or not self._may_claim():
             return []
         rooms = self._slots.rooms(lease.claim.queue for lease in self.leases.held)
         return [room for room in rooms if provider_of(room.queue) not in self.paused]
 
     async def _cancel_aborted_jobs(self) -> None:
-        """As arq's, but runs that would be paid for nevertheless are not cancelled, and the reason is remembered. The abort
-        mark is removed only when the job is finished, so that a worker that takes over a lost job sees it.
+        """Cancel aborted jobs as arq does, except runs that would be paid for nevertheless, and remember the reason.
+        The abort mark is removed only when the job is finished, so that a worker that takes over a lost job sees it.
         """
         stoppable = [lease for lease in self.leases.values() if lease.has_begun and not lease.is_unstoppable]
         running = [lease for lease in stoppable if lease.job_id in self.job_tasks and not lease.cancelled_for]
@@ -259,9 +265,10 @@ class LeasedWorker(Worker):
         incr_score: int | None,
         keep_in_progress: float | None,
     ) -> None:
-        """End the claim in the queue, unless it was lost. If Redis does not answer, the lease lapses instead."""
+        """End the claim in the queue, unless the claim was lost. If Redis does not answer, the lease lapses instead."""
         lease = own_lease()
-        if not lease.is_held:  # its end was written with the last event (`append.lua`), or the run gave it away
+        # the job's end was written with the last event (`append.lua`), or the run gave the job away
+        if not lease.is_held:
             return
         lease.end()  # before the call: a later renewal would undo a deferral
         if lease.cancelled_for == "lost":
@@ -283,7 +290,7 @@ class LeasedWorker(Worker):
             log.warning("job not finished in the queue", job_id=job_id, reason=error.message)
 
     async def finish_failed_job(self, job_id: str, result_data: bytes | None) -> None:
-        """A job that never ran: call `on_discarded`, then finish it."""
+        """Finish a job that never ran, after calling `on_discarded`."""
         lease = own_lease()
         if lease.is_held and self.on_discarded:
             await self.on_discarded(lease)

@@ -1,8 +1,8 @@
-"""Hands arq what a claim has brought along, instead of letting it ask Redis.
+"""Gives arq the values that a claim has brought along, so that arq does not ask Redis for them.
 
-arq's `run_job` begins with one transaction: the payload, the number of starts, the abort mark. The claim has all of these,
-except payloads that are too large. arq keeps the payload until the job has ended, so it is given a placeholder, which its
-deserializer replaces by the payload once.
+arq's `run_job` begins with one transaction: the payload, the number of starts, the abort mark. The claim has all of
+these, except payloads that are too large. arq keeps the payload until the job has ended, so it is given a placeholder,
+which its deserializer replaces by the payload once.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ PUT_ASIDE = b"put aside"
 
 
 class _Begins(NamedTuple):
-    """A job whose first transaction is still to come. `opening` is the answer to it, if the claim brought it. `large` is
-    the size of a large job's payload in bytes.
+    """A job whose first transaction is still to come. `opening` is the answer to that transaction, if the claim brought
+    it. `large` is the size of a large job's payload in bytes.
     """
 
     opening: Opening | None

@@ -1,4 +1,4 @@
-"""When a worker last did what it must always do, which reveals a stuck worker."""
+"""The times at which a worker last did what it must always do; they reveal a stuck worker."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from shared.runtime.metrics import LAST_CLAIM_TIMESTAMP, LAST_RENEWAL_TIMESTAMP
 
 
 class Progress:
-    """Ages in seconds, counted from the worker's start at first."""
+    """The ages of a worker's last claim and last renewal in seconds, counted from its start at first."""
 
     def __init__(self) -> None:
         self._claimed_at = self._renewed_at = time.monotonic()
 
     def claimed(self) -> None:
-        """The queues were asked for due jobs, or there was no room for more."""
+        """Note that the queues were asked for due jobs, or that there was no room for more."""
         self._claimed_at = time.monotonic()
         LAST_CLAIM_TIMESTAMP.set_to_current_time()
 
     def renewed(self) -> None:
-        """The leases of running jobs were renewed, if there are any."""
+        """Note that the leases of running jobs were renewed, if there are any."""
         self._renewed_at = time.monotonic()
         LAST_RENEWAL_TIMESTAMP.set_to_current_time()
 

@@ -1,4 +1,4 @@
-"""How many jobs of each queue a worker may take now, so that no vendor and no lane starves the others."""
+"""Computes how many jobs of each queue a worker may take now, so that no vendor and no lane starves the others."""
 
 from __future__ import annotations
 
@@ -41,7 +41,9 @@ class Slots:
         self._parts = [(queue, provider_of(queue), lane_of(queue)) for queue in queues]
 
     def rooms(self, running: Iterable[QueueName]) -> list[Room]:
-        """What may still be claimed beside the running jobs, given by their queues; full queues are left out."""
+        """The limits of the next claim, by queue. `running` has the queues of the running jobs; full queues are left
+        out.
+        """
         by_queue = Counter(running)
         free = self.total - by_queue.total()
         by_provider: Counter[str] = Counter()
@@ -80,8 +82,8 @@ def used_up(rooms: Sequence[Room], free: int, claimed: Sequence[QueueName]) -> s
 
 
 def first_of_lane(rooms: Sequence[Room], queue: QueueName | None) -> list[Room]:
-    """The rooms, with `queue` before the others of its lane: a large job there waits for memory, which jobs of the others
-    would take.
+    """The rooms, with `queue` in front of the others of its lane: a large job there waits for memory, which jobs of the
+    other queues would take.
     """
     others = [room for room in rooms if room.queue != queue]
     if queue is None or len(others) == len(rooms):

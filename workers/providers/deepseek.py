@@ -1,10 +1,11 @@
 """DeepSeek: OpenAI's protocol at another address, by the `openai` SDK.
 
-What DeepSeek adds to it is read in `openai/chat.py`, because other vendors of that protocol add the same: reasoning in
-sight (`reasoning_content`, not part of the answer), cached tokens beside the prompt's (`prompt_cache_hit_tokens`), and
-the finish reason `insufficient_system_resource`, which is a failure. Under load it answers 200 at once and keeps the
-connection alive with comments or blank lines. What it does not know of a request, or wants besides, is in
-`openai/request.py`. Wire format: api-docs.deepseek.com (read 2026-11).
+DeepSeek's additions are read in `openai/chat.py`, because other vendors of that protocol have the same ones: the
+thoughts as text (`reasoning_content`, not part of the answer), cached tokens beside the prompt's
+(`prompt_cache_hit_tokens`), and the finish reason `insufficient_system_resource`, which is a failure. Under load
+DeepSeek answers 200 at once and keeps the connection alive with comments or blank lines. Fields of a request that it
+does not know, or that it needs in addition, are in `openai/request.py`. Wire format: api-docs.deepseek.com (read
+2026-11).
 """
 
 from __future__ import annotations

@@ -26,7 +26,7 @@ Apis = Mapping[str, Provider]
 
 
 class Held(dict[str, Apis]):
-    """What this process can call: the APIs of each upstream, by its name."""
+    """The APIs that this process can call at each upstream, by the upstream's name."""
 
     def can_call(self, model: Model, upstreams: Iterable[Upstream]) -> bool:
         """Whether one of the model's `upstreams` can be called by the model's API."""

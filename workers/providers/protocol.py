@@ -1,22 +1,23 @@
-"""Vendors. A provider turns one request into one vendor call and back. It knows neither stores nor queue nor ledger, and of
-money only `Usage`, a count of tokens.
+"""The protocol of all providers. A provider turns one request into one vendor call, and the vendor's answer into pieces. It
+knows neither stores nor queue nor ledger, and of money only `Usage`, a count of tokens.
 
     request ──► provider.stream(request) ──► str, Joined, CallPiece and ThoughtPiece … Reported … Finished
 
-The promises that `tests/conformance` holds every file of this folder to:
+`tests/conformance` tests these promises for every file of this folder:
 
-- text and the arguments of tool calls arrive intact, whatever the vendor's framing cuts through; of each tool call the first
-  piece has its id and name, and its index is its place among the calls;
-- what the model thinks comes as `ThoughtPiece`s where the request hands thoughts on and the vendor shows them, with the
-  signature exactly as the vendor made it, and whole; else it is `Thinking`;
-- what the vendor says of the tokens is passed on as soon as it is said, so that it survives a failure: at least one
-  `Reported` in a finished answer, the last one counts;
-- the tier that serves, where the model is asked for at another than its vendor's default, as soon as it is said;
-- exactly one `Finished`, the last piece, and only after the API's own terminal marker;
-- every failure is a `RebootError`; nothing is retried in hiding;
-- keep-alives are not pieces, so that they cannot hold a limit open;
+- text and the arguments of tool calls arrive intact, wherever the vendor's framing cuts them; the first piece of each tool
+  call has its id and name, and its index is its place among the calls;
+- thoughts come as `ThoughtPiece`s if the request hands thoughts on and the vendor shows them, with the signature unchanged
+  and whole; otherwise they come as `Thinking`;
+- the vendor's token counts are passed on as soon as they arrive, so that they survive a failure: a finished answer has at
+  least one `Reported`, and the last one counts;
+- the tier that serves is passed on as soon as the vendor names it, if the model is asked for at another tier than the
+  vendor's default;
+- there is exactly one `Finished`, the last piece, and it comes only after the API's own terminal marker;
+- every failure is a `RebootError`, and a provider never repeats a call by itself;
+- keep-alives are no pieces, so they cannot extend a limit;
 - closing the iterator, or cancelling whoever waits in it, closes the vendor's connection;
-- `wire/sending.py` is told when the whole call has been sent, and when the vendor refuses it, as an HTTP redirect does.
+- `wire/sending.py` is told when the whole call has been sent, and when the vendor refuses it; an HTTP redirect is a refusal.
 """
 
 from __future__ import annotations
@@ -33,9 +34,9 @@ from shared.thoughts import ThoughtPiece
 
 
 class ProviderRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """What a vendor is asked. `stream` decides the form of the call. `output_limit` is in tokens; None in `sampling` leaves
-    the vendor's default. The vendor is asked for the service tier of `model`. `footprint` is the approximate size of
-    everything in bytes.
+    """A request to a vendor. `stream` decides the form of the call. `output_limit` is in tokens; None in `sampling`
+    leaves the vendor's default. The vendor is asked for the service tier of `model`. `footprint` is the approximate
+    size of everything in bytes.
     """
 
     id: str
@@ -58,7 +59,7 @@ class Joined(msgspec.Struct, frozen=True):
 
 
 class Thinking(msgspec.Struct, frozen=True):
-    """A sign of life: the model produced something that is not part of the answer, such as its reasoning."""
+    """A sign of life: the model produced something that is not part of the answer, such as reasoning."""
 
     pieces: int = 1
 
@@ -70,8 +71,8 @@ class Reported(msgspec.Struct, frozen=True):
 
 
 class UsedUp(msgspec.Struct, frozen=True):
-    """The vendor's headers say that its limit is used up and full again in `reset_s` seconds; until then it takes a request
-    every `next_s` seconds, if it says that. It has taken this request.
+    """The vendor's headers say that its limit is used up, and will be full again in `reset_s` seconds. Until then the
+    vendor takes a request every `next_s` seconds, if the headers say so. The vendor has taken this request.
     """
 
     reset_s: float
@@ -79,8 +80,8 @@ class UsedUp(msgspec.Struct, frozen=True):
 
 
 class ServedAt(msgspec.Struct, frozen=True):
-    """The tier at which the vendor serves: `flex`, `default`, or a word of its own. It is passed on only if a tier was
-    asked for.
+    """The tier at which the vendor serves: `flex`, `default`, or a word of the vendor's own. It is passed on only if a
+    tier was asked for.
     """
 
     tier: str
@@ -96,8 +97,8 @@ Piece = str | Joined | CallPiece | ThoughtPiece | Thinking | UsedUp | ServedAt |
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
-    """`connections` at the same time; `connect_s` to establish one; `read_s` between two bytes; `coalesce_s`: see
-    `coalescing.py`.
+    """Limits of a vendor's connections: `connections` at the same time; `connect_s` to establish one; `read_s` between
+    two bytes; `coalesce_s`, see `coalescing.py`.
     """
 
     connections: int
@@ -110,7 +111,7 @@ class Provider(Protocol):
     """One or several APIs of a vendor, with one set of connections."""
 
     def stream(self, request: ProviderRequest) -> AsyncGenerator[Piece, None]:
-        """Pieces as promised above. Raises only `RebootError`s."""
+        """The pieces of one call, with the promises above. Raises only `RebootError`s."""
 
     async def close(self) -> None:
         """Close the connections; closing twice does no harm."""

@@ -1,9 +1,9 @@
-"""Runs one request under one claim: calls the vendor, journals what comes back, and ends the request exactly once.
+"""Runs one request under one claim: calls the vendor, journals the answer, and ends the request exactly once.
 
     look back ──► call the vendor ──► journal the text ──► end: last event + settle record in one step ──► settle
 
-The end is written under the claim's fence. A worker that lost its lease writes nothing more and settles nothing; whoever
-took over looks back at the journal first and never calls the vendor again for a stream that has begun.
+The end is written under the claim's fence. A worker that lost its lease writes nothing more and settles nothing. The
+worker that took over looks back at the journal first, and never calls the vendor again for a stream that has begun.
 """
 
 from __future__ import annotations
@@ -100,8 +100,8 @@ class Attempt:
             await self._end.succeeded(reason)
 
     async def cancel_unstarted(self) -> None:
-        """End the request as cancelled; what an earlier attempt had sent to the caller is charged. Raises `LeaseLost` or
-        `Unavailable`.
+        """End the request as cancelled. Output that an earlier attempt had sent to the caller is charged. Raises
+        `LeaseLost` or `Unavailable`.
         """
         past = await look_back(self._runner.redis, self._job.id)
         if not await self._has_ended(past):
@@ -121,15 +121,17 @@ class Attempt:
             raise Retry(defer=self._runner.settings.settle_retry_s) from error
 
     async def _has_ended(self, past: Past) -> bool:
-        """Whether an earlier attempt has ended the request; what it may not have settled any more is settled."""
+        """Whether an earlier attempt has ended the request. If it has, its settlement is sent again, in case the worker
+        died before.
+        """
         if past.end and past.settlement:
             self._runner.settler.keep(past.settlement)
         return past.end is not None or await self._has_ended_long_ago()
 
     async def _has_ended_long_ago(self) -> bool:
-        """Whether the request has ended according to Postgres: Redis may have lost its end, or that its caller was told
-        that it does not run. Then the vendor is not called again, and nobody is told another end. If Postgres does not
-        answer, the request runs; the books let it end only once anyway.
+        """Whether the request has ended according to Postgres. Redis may have lost the request's end, or the fact that
+        its caller was told that it does not run. In that case the vendor is not called again, and nobody is told
+        another end. If Postgres does not answer, the request runs; the ledger lets it end only once anyway.
         """
         if not self._runner.queue.is_doubtful(self._claim):
             return False
@@ -175,8 +177,8 @@ class Attempt:
             return None
 
     def _vendor_calls(self) -> VendorCalls:
-        """The calls of this attempt. They are not stored, because they reference the attempt, and a cycle would keep the
-        answer in memory until the next garbage collection.
+        """The calls of this attempt. The object is not stored, because it references the attempt, and a cycle would
+        keep the answer in memory until the next garbage collection.
         """
         run = self._runner
         return VendorCalls(
@@ -200,14 +202,16 @@ class Attempt:
             await self._writer.write(part)
 
     def _note_vendor_has_call(self, with_vendor: bool) -> None:  # noqa: FBT001 - what `VendorCalls` tells
-        """Note whether a vendor has the call. While it bills all of it, an abort would only waste the answer."""
+        """Note whether a vendor has the call. While a vendor bills all of a call, an abort would only waste the
+        answer.
+        """
         self._lease.vendor_call = f"{self._received.attempts} {self._received.upstream}" if with_vendor else ""
         if bills_to_the_end(self._job.model, self._job.sampling.reasoning_effort):
             self._lease.is_unstoppable = with_vendor
 
     async def _move_to_next_model(self, error: RebootError) -> bool:
-        """Put the job into the queue of the next model of the chain; false if nobody can call one, or the queue cannot be
-        reached.
+        """Put the job into the queue of the next model of the chain; false if nobody can call one, or the queue cannot
+        be reached.
         """
         job, calls = self._job, self._received.attempts
         tried = await tried_now(self._runner.redis, job, self._claim.queue, error.code, calls - job.calls_before)
@@ -228,8 +232,8 @@ class Attempt:
         return True
 
     async def _end_interrupted(self) -> None:
-        """Handle a cancellation of this task. A lost lease: the request is not ours any more. Draining with nothing sent:
-        return it to the queue. Otherwise tell the caller and charge.
+        """Handle a cancellation of this task. If the lease was lost, the request is not ours any more. If the worker
+        drains and nothing was sent, return the request to the queue. Otherwise tell the caller and charge.
         """
         reason = self._lease.cancelled_for
         await self._writer.settle_down()

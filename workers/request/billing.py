@@ -1,4 +1,4 @@
-"""What a request costs, whatever way it ended: pure functions from the job and what was received to event and settlement.
+"""The cost of a request, whatever way it ended: pure functions that make event and settlement of what was received.
 
 succeeded                                   what the vendor reported, else an estimate marked as such
 failed before output reached the caller     nothing; a JSON answer reaches nobody before its end
@@ -6,9 +6,9 @@ failed on the way                           what the vendor reported, else the i
 cancelled while no vendor has the call      nothing
 cancelled while a vendor has it             what the vendor reported, else the input and what was received, estimated
 
-What the vendor takes is its price times the factor of the upstream that was called. A call that nobody is charged for is
-lost, and costs the house as much, where the vendor had begun: it had answered with success, or took the call and was silent
-until the end of its time. Refusals, failures by status and failed connections cost nothing.
+The vendor takes its own price times the factor of the upstream that was called. A call is lost if the vendor bills it and
+nobody is charged for it; the operator pays it. The vendor bills a failed call if it had answered with success before, or if
+it had the call and was silent until the end of its time. Refusals, failures by status and failed connections cost nothing.
 
 The page `/docs/billing` tells callers the same.
 """
@@ -39,10 +39,11 @@ ABSURD_FACTOR = 10
 
 
 class Received(msgspec.Struct):
-    """What the vendor has sent so far, in `pieces` pieces. `called`: the vendor has the call, because it was sent and not
-    refused; `accepted`: it answered with success. `reported`: the vendor's own counts. Of the `attempts` (calls), `refused`
-    found no capacity, and after `moved` of them the next call went to another upstream at once. `served_tier`: the tier at
-    which the vendor says that it serves. `upstream` was called last; `lost` are calls that nobody is charged for.
+    """What the vendor has sent so far, in `pieces` pieces. `called` is true if the vendor has the call, because it was
+    sent and not refused; `accepted` is true if the vendor answered with success. `reported` are the vendor's own
+    counts. Of the `attempts` (calls), `refused` found no capacity, and after `moved` of them the next call went to
+    another upstream at once. `served_tier` is the tier that the vendor names. `upstream` was called last; `lost` are
+    calls that nobody is charged for.
     """
 
     called: bool = False
@@ -59,7 +60,7 @@ class Received(msgspec.Struct):
     """The cost factor of that upstream."""
     lost: list[LostCall] = []
     waits_since_ms: int = 0
-    """Since when no upstream has been open for the request, in Unix milliseconds; 0 if one was."""
+    """The time since which no upstream has been open for the request, in Unix milliseconds; 0 if one is open."""
 
     def forget_call(self) -> None:
         """Drop everything of a call that failed before any output."""
@@ -128,7 +129,7 @@ def lose(job: Job, received: Received, error: RebootError) -> None:
 
 
 def lose_with_worker(job: Job, received: Received, call: CallOfClaim, cost_factor: Decimal) -> None:
-    """Record a call of a worker that died: its outcome is unknown, but its vendor had the input."""
+    """Record a call of a worker that died: the outcome of the call is unknown, but its vendor had the input."""
     unheard = Received(upstream=call.upstream, cost_factor=cost_factor, lost=received.lost)
     _lose(job, unheard, call.number, WORKER_LOST)
 
@@ -143,7 +144,7 @@ def _lose(job: Job, received: Received, number: int, reason: str) -> None:
 
 
 def _kept(settlement: Settlement, job: Job, answer: Done, asked_bytes_max: int) -> Settlement:
-    """The settlement with what Postgres should keep, if the caller may come back."""
+    """The settlement with the answer that Postgres keeps, if the caller may come back."""
     if job.keep_until is None:
         return settlement
     is_wanted = job.batch_line is None and job.keeps_asked  # a batch keeps its lines
@@ -226,8 +227,8 @@ def _of_chain(job: Job, received: Received, code: str) -> dict[str, Any]:
 
 
 def _costs(job: Job, received: Received, usage: Usage) -> dict[str, Any]:
-    """What the vendor takes. If it serves at another tier than was sold, it takes its default price, as far as is known;
-    the difference is the house's loss. The charge does not depend on this.
+    """The vendor's price of the request. If the vendor serves at another tier than was sold, that is its default price,
+    as far as it is known; the difference is the operator's loss. The charge does not depend on this.
     """
     sold_at = _times(job.model.vendor_price.cost(usage), received.cost_factor)
     default = job.model.at_default

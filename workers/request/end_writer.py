@@ -1,4 +1,6 @@
-"""Ends a request exactly once: its last event and its settle record are written in one step, under the claim's fence."""
+"""Ends a request exactly once: its last event and its settle record are written in one step, under the claim's
+fence.
+"""
 
 from __future__ import annotations
 
@@ -28,12 +30,14 @@ log = structlog.get_logger(__name__)
 
 
 class EndNotWritten(LeaseLost):
-    """Redis did not take the request's end. The lease is left to lapse, and the worker that takes the job over ends it."""
+    """Redis did not take the request's end. The lease is left to lapse, and the worker that takes the job over ends the
+    request.
+    """
 
 
 class EndWriter:
-    """Writes the end of one attempt's request, as it has `received` and kept an `answer`. Every method raises `LeaseLost` if
-    the request is another worker's now, or if Redis stays away.
+    """Writes the end of one attempt's request, from what was `received` and from the `answer`. Every method raises
+    `LeaseLost` if the request is another worker's now, or if Redis stays away.
     """
 
     def __init__(

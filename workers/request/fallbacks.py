@@ -1,9 +1,11 @@
-"""When a request goes on with the next model of its chain: `GOES_ON` decides it for each class of error. What an error
-decides elsewhere: `PASSES_ELSEWHERE` in `next_call.py`, whether another upstream of the same model is called; `outcome_of`
-in `workers/upstreams/outcomes.py`, what it says of its upstream; `lose` in `billing.py`, whether the vendor bills the call.
+"""Decides whether a request goes on with the next model of its chain: `GOES_ON` says it for each class of error.
 
-It goes on only if the model itself cannot be had and another call is useless, and only before the first byte. Faults of the
-caller, and errors that any model would cause, are returned at once.
+Other decisions about an error are made elsewhere: `PASSES_ELSEWHERE` in `next_call.py` says whether another upstream of
+the same model is called, `outcome_of` in `workers/upstreams/outcomes.py` what the error says about its upstream, and
+`lose` in `billing.py` whether the vendor bills the call.
+
+A request goes on only if the model itself cannot be had and another call is useless, and only before the first byte.
+Faults of the caller, and errors that any model would cause, are returned at once.
 """
 
 from __future__ import annotations
@@ -80,8 +82,9 @@ def may_go_on(job: Job, received: Received, error: RebootError) -> bool:
 async def tried_now(
     client: redis.asyncio.Redis, job: Job, queue: QueueName, code: str, calls: int
 ) -> tuple[Tried, ...] | None:
-    """The models that the request is done with: its own, and the fallbacks before the first one that a living worker
-    serves. If none is served now, it waits for the first that may be served soon; None if there is no such model.
+    """The models that are out for this request: its own, and the fallbacks before the first one that a living worker
+    serves. If none is served now, the request waits for the first fallback that may be served soon; None if there is no
+    such model.
     """
     own = Tried(model=job.model.name, code=code, calls=calls)
     try:

@@ -77,7 +77,7 @@ class Incoming:
             await self._take(part)
 
     async def await_room(self, size: int) -> None:
-        """Wait for room. Without room by the deadline the call goes on, and its own limit ends it."""
+        """Wait for room. If there is none by the deadline the call goes on, and its own limit ends it."""
         await self._room.grow_to(size, self._job.left_s())
 
     def _note_first(self) -> None:

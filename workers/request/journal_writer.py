@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 UNSENT_BYTES_MAX = 65_536
-"""Above this the vendor is read no faster than the journal is written."""
+"""Bytes of unwritten answer above which the vendor is read no faster than the journal is written."""
 JOINED_AT_ONCE = 256
 """Parts of an answer that are joined at once."""
 FLUSH_APPENDS_MAX, FLUSH_BYTES_MAX = 256, 131_072
@@ -31,8 +31,8 @@ FLUSH_APPENDS_MAX, FLUSH_BYTES_MAX = 256, 131_072
 
 
 class JournalFlusher:
-    """Writes what is marked, at most once in `window_s`. While Redis is away it retries every `retry_s`. The owner runs
-    `run` as a task.
+    """Writes the marked writers' parts, at most once in `window_s`. While Redis is away, it retries every `retry_s`.
+    The owner runs `run` as a task.
     """
 
     def __init__(self, scripts: Scripts, *, window_s: float, retry_s: float) -> None:
@@ -43,7 +43,7 @@ class JournalFlusher:
         self._arrived = asyncio.Event()
 
     def mark(self, writer: ChunkWriter) -> None:
-        """The writer has something to write."""
+        """Note that the writer has something to write."""
         self._marked[writer] = None
         self._arrived.set()
 
@@ -96,8 +96,8 @@ class JournalFlusher:
 
 
 class ChunkWriter:
-    """Writes one request's journal; not for concurrent use. What Redis does not take within `patience_s` is given up.
-    `opening` is written before the answer, if there is one.
+    """Writes one request's journal; not for concurrent use. If Redis does not take an append within `patience_s`, it is
+    given up. `opening` is written before the answer, if there is one.
     """
 
     def __init__(
@@ -138,13 +138,13 @@ class ChunkWriter:
             self._raise_error()
 
     async def settle_down(self) -> None:
-        """Wait until everything that was taken is written, or cannot be."""
+        """Wait until everything that was taken is written, or cannot be written."""
         while self._busy and not self._error:
             await self._wait_for_answer()
         self._error = None  # the next append finds the error again, because its place in the journal is wrong
 
     def take(self) -> list[Append]:
-        """The appends to write now; the same again until they are answered."""
+        """The appends to write now. Until they are answered, the same appends are returned again."""
         if not self.under_way:
             events: list[tuple[Event, Settlement | None]] = [(part, None) for part in merged(self._unsent)]
             if self._last:
@@ -158,7 +158,7 @@ class ChunkWriter:
         return self.under_way
 
     def answered(self, answers: list[int]) -> None:
-        """Take the answers to the appends."""
+        """Take Redis's answers to the appends."""
         try:
             for answer in answers:
                 self._journal.after(answer)
@@ -167,14 +167,14 @@ class ChunkWriter:
         self._over()
 
     def unanswered(self, error: Unavailable) -> None:
-        """Redis is away: retry until `patience_s` ends."""
+        """Note that Redis did not answer: retry until `patience_s` ends."""
         if asyncio.get_running_loop().time() > self._gives_up_at:
             self.failed(error)
         else:
             self._flusher.mark(self)
 
     def failed(self, error: Exception) -> None:
-        """The appends cannot be written."""
+        """Note that the appends cannot be written."""
         self._error = error
         self._over()
 

@@ -1,4 +1,4 @@
-"""Limits for every wait for a vendor: between two pieces, and in all."""
+"""Limits for every wait for a vendor: between two pieces, and for the whole answer."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ async def bounded(
 
 
 class _Patience:
-    """How long a task may wait for a piece; then the task is cancelled."""
+    """The time for which a task may wait for a piece; after it, the task is cancelled."""
 
     def __init__(self, idle_s: float | None, total_s: float, first_s: float | None) -> None:
         self._loop = asyncio.get_running_loop()
@@ -61,17 +61,17 @@ class _Patience:
         self.ran_out()
 
     def begin(self) -> None:
-        """A wait begins."""
+        """Begin a wait."""
         until = self._ends_at if self._wait_s is None else min(self._loop.time() + self._wait_s, self._ends_at)
         self._alarm.set(until)
 
     def end(self) -> None:
-        """The piece has arrived; its consumer may take any time."""
+        """End the wait, because the piece has arrived; its consumer may take any time."""
         self._alarm.clear()
         self._wait_s = self._idle_s
 
     def ran_out(self) -> bool:
-        """Whether a wait was cancelled by this limit alone; that cancellation is taken back."""
+        """Whether a wait was cancelled by this limit alone; if so, the cancellation is taken back."""
         if not self._over or self._task is None:
             return False
         self._over = False

@@ -1,5 +1,5 @@
-"""Decides the next call of a request: at another upstream at once, at the same one after a pause, when
-one opens, or none.
+"""Decides the next call of a request: at another upstream at once, at the same one after a pause, at one that opens
+later, or no call.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ log = structlog.get_logger(__name__)
 PASSES_ELSEWHERE = (ProviderError, ProviderBusy, ProviderTimeout, ModelRetired)
 """Errors that another upstream may not return for the same request."""
 LOOKS_AGAIN_S = 30.0
-"""How often a request with a long wait looks whether an upstream has opened earlier."""
+"""Seconds between two looks of a waiting request whether an upstream has opened earlier."""
 SPREAD_MAX_S = 1.0
 NO_CAPACITY = (
     "The vendor had no capacity at the tier flex until the request's deadline: try again later, or without it."
@@ -50,8 +50,9 @@ NO_CAPACITY = (
 
 
 def waits_for_capacity(job: Job, error: RebootError) -> bool:
-    """Whether the call was refused only for now, so that it does not count as a failed try: at the tier flex until the
-    deadline, because vendors promise no capacity there, and if the vendor says how long to wait.
+    """Whether the call was refused only for now, so that it does not count as a failed try. At the tier flex a refusal
+    for lack of capacity is such a case until the deadline, because vendors promise no capacity there. At other tiers it
+    is one if the vendor says how long to wait.
     """
     return isinstance(error, ProviderBusy) and (_is_flex(job) or error.asked_wait_s is not None)
 
@@ -61,13 +62,13 @@ def _is_flex(job: Job) -> bool:
 
 
 async def nobody_is_next() -> bool:
-    """For a request without a chain: no next model can be called."""
+    """The `next_is_well` of a request without a chain: false, because there is no next model."""
     return False
 
 
 class NextCall:
-    """The next calls of one attempt. Every method may raise arq's `Retry`, to wait in the queue instead of in a slot, or
-    `Cancelled`. `next_is_well` says whether the next model of the chain can be called now.
+    """The next calls of one attempt. Every method may raise arq's `Retry`, to wait in the queue instead of in a slot,
+    or `Cancelled`. `next_is_well` says whether the next model of the chain can be called now.
     """
 
     def __init__(
@@ -136,9 +137,10 @@ class NextCall:
         return await self._routes.choose(self._job.model, self._failed_upstreams)
 
     async def _wait_for_opening(self, unavailable: NoneAvailable) -> None:
-        """Wait in the queue, without a slot, unless the wait is short. A request for an upstream that recovers, and takes
-        more and more calls at once, waits until one is free; for one that throttles it waits `UPSTREAM_THROTTLED_S`. While
-        another request tries an upstream it waits twice `UPSTREAM_WAIT_S`, because the upstream may open at any moment.
+        """Wait in the queue, without a slot, unless the wait is short. If an upstream recovers and takes more and more
+        calls at once, the request waits until it may call. If an upstream throttles, it waits `UPSTREAM_THROTTLED_S`.
+        While another request tries an upstream it waits twice `UPSTREAM_WAIT_S`, because the upstream may open at any
+        moment.
         """
         wait_s, now_ms, received = unavailable.wait_s, clock.now_ms(), self._received
         has_turn = unavailable.in_turn and self._age_s() <= self._settings.upstream_throttled_s
@@ -163,8 +165,8 @@ class NextCall:
         await self.ask_whether_it_is_wanted(error)
 
     async def _await_turn(self, route: Route) -> bool:
-        """Wait for the call's turn. Returns False if the upstream takes no call then: the request takes another turn, until
-        it is older than `UPSTREAM_THROTTLED_S`.
+        """Wait for the call's turn. False if the upstream takes no call when the turn comes: then the request takes
+        another turn, until the request is older than `UPSTREAM_THROTTLED_S`.
         """
         wait_s = route.turn.in_s
         error = none_is_available(self._job.model.name, FAILS, wait_s)
@@ -178,8 +180,9 @@ class NextCall:
         return await self._routes.may_begin(route)
 
     async def _turn_within_s(self) -> float:
-        """How long the call may wait for its turn. A request that would rather ask the next model takes only a turn that has
-        come: a turn that is taken and left would put off everybody's, and the model would never be called again.
+        """Seconds for which the call may wait for its turn. A request that prefers the next model takes only a turn
+        that has come already. If it took a later turn and left it unused, all other turns would be delayed, and the
+        model might never be called again.
         """
         passes = self._routes.take_turns(self._job.model) and await self._prefers_next_model()
         return 0.0 if passes else self._settings.retry_in_place_s
@@ -222,7 +225,7 @@ class NextCall:
         )
 
     async def _defer(self, delay_s: float, error: RebootError) -> NoReturn:
-        """Return the job to the queue for `delay_s`; the next attempt must know how often the vendor was called."""
+        """Return the job to the queue for `delay_s`, and record the calls so far for the next attempt."""
         try:
             await note_calls(self._client, self._job.id, self._received)
         except Unavailable:
@@ -230,8 +233,8 @@ class NextCall:
         raise Retry(defer=delay_s) from error
 
     async def ask_whether_it_is_wanted(self, error: RebootError) -> None:
-        """Raise `Cancelled` if somebody has asked to cancel. The worker sees such requests only every `IDLE_WAIT_S`, and
-        not at all while a vendor bills to the end; a call after that would have to be paid.
+        """Raise `Cancelled` if somebody has asked to cancel. The worker notices such a wish only every `IDLE_WAIT_S`,
+        and not at all while a vendor bills to the end; a call after the wish would have to be paid.
         """
         try:
             is_cancelled = await cancelled_among(self._client, [self._job.id])
@@ -257,8 +260,8 @@ class NextCall:
         return self._rounds() < self._rounds_max()
 
     def _rounds(self) -> int:
-        """Completed rounds: a round calls each available upstream once. Refusals for lack of capacity, and other models,
-        are not counted.
+        """The number of completed rounds. In a round each available upstream is called once. Refusals for lack of
+        capacity, and calls of other models, are not counted.
         """
         received = self._received
         return received.attempts - received.refused - received.moved - self._job.calls_before

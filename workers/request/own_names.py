@@ -1,7 +1,8 @@
 """Makes names that callers give to vendors (a cache key, a user) unique to the account.
 
-The vendor sees one customer, this service, so the same name of two accounts would be one name there. With unique names no
-account can learn from its cached tokens what another has asked, and is not blamed for another's user.
+A vendor sees one customer, this service, so the same name from two accounts would be one name at the vendor. With
+unique names no account can learn from its cached tokens what another account has asked, and no account is blamed for
+another account's user.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
-"""Reads from Redis what earlier attempts of a request have left, and records calls for the next attempt. Nothing else in
-Python reads the hash of `keys.run`.
+"""Reads from Redis what earlier attempts of a request have left, and records calls for the next attempt. Nothing else
+in Python reads the hash of `keys.run`.
 """
 
 from __future__ import annotations
@@ -26,7 +26,9 @@ _lost_calls = msgspec.msgpack.Decoder(tuple[LostCall, ...])
 
 
 class CallOfClaim(NamedTuple):
-    """A call that a vendor had when the lease of the claim with this `epoch` was renewed; `number` counts calls from 1."""
+    """A call that a vendor had when the lease of the claim with this `epoch` was renewed; `number` counts calls
+    from 1.
+    """
 
     epoch: int
     number: int
@@ -34,8 +36,8 @@ class CallOfClaim(NamedTuple):
 
 
 class Past(Journaled, frozen=True):
-    """What earlier attempts left: a journal with `bytes`, and `calls` to vendors. If the request has ended, `settlement` may
-    still have to be settled.
+    """The traces of earlier attempts: a journal with `bytes`, and the number of `calls` to vendors. If the request has
+    ended, `settlement` may still have to be settled.
     """
 
     bytes: int = 0
@@ -51,9 +53,9 @@ class Past(Journaled, frozen=True):
     calls_of_claims: tuple[CallOfClaim, ...] = ()
     """Calls that renewals of leases recorded."""
     waits_since_ms: int = 0
-    """Since when no upstream was open for the request, in Unix milliseconds; 0 if one was."""
+    """The time since which no upstream was open for the request, in Unix milliseconds; 0 if one was."""
     waits: int = 0
-    """How often the request went back to the queue by itself."""
+    """The number of times that the request went back to the queue by itself."""
     settlement: Settlement | None = None
 
     @property
@@ -73,8 +75,8 @@ class Past(Journaled, frozen=True):
 
 
 class Waiting(NamedTuple):
-    """What Redis knows of a request in a queue: the account that asked (empty if that is unknown), the epoch of its newest
-    claim, and whether another model may serve it.
+    """What Redis knows of a request in a queue: the account that asked (empty if that is unknown), the epoch of its
+    newest claim, and whether another model may serve it.
     """
 
     id: str

@@ -75,8 +75,8 @@ def report_fallback(job: Job, moved: Job, error: RebootError) -> None:
 
 
 def alert_operator(job: Job, error: RebootError) -> None:
-    """Alert an operator if only an operator can help: the vendor refuses the account, or redirects, or this service asked
-    wrongly. The reason has the vendor's identifiers, never its text.
+    """Alert an operator if only an operator can help: the vendor refuses the account or redirects, or this service
+    asked wrongly. The reason contains the vendor's identifiers, never its text.
     """
     if isinstance(error, Redirected):
         log.error("vendor's address leads to another one", alert=True, api=job.model.api)

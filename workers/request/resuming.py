@@ -1,4 +1,4 @@
-"""The costs of a request's earlier claims, which the worker that continues it takes over."""
+"""Counts the calls and costs of a request's earlier claims for the worker that continues the request."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 def resume_calls(
     received: Received, job: Job, past: Past, last_epoch: int, factor_of: Callable[[Model, str | None], Decimal]
 ) -> None:
-    """Count the calls of earlier claims; `last_epoch` is the last of these. Each worker that died is assumed to have called
-    the vendor. That the call was made and will be billed is known if a renewal of the lease recorded the call, or if a part
-    of the answer exists.
+    """Count the calls of earlier claims; `last_epoch` is the epoch of the last of these. Each worker that died is
+    assumed to have called the vendor. It is certain that the call was made and will be billed if a renewal of the lease
+    recorded the call, or if a part of the answer exists.
     """
     for call in past.calls_of_claims:
         if call.number > past.calls and not (past.events and call.epoch == last_epoch):

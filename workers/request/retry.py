@@ -1,4 +1,4 @@
-"""The one retry policy: whether, and after how long, a vendor is called again for the same request."""
+"""The only retry policy: it decides whether, and after how long, a vendor is called again for the same request."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ DOUBLINGS_MAX = 30
 def delay_before_retry(
     error: RebootError, settings: Settings, *, calls: int, calls_max: int | None, left_s: float
 ) -> float | None:
-    """Seconds to wait before call number `calls + 1`, or None to give up. It must be asked only as long as nothing has
-    reached the caller.
+    """Seconds to wait before call number `calls + 1`, or None to give up. Ask this only as long as nothing has reached
+    the caller.
 
-    Without `calls_max` the deadline decides, of which `left_s` are left; the last calls then come closer together. If a
-    vendor asks for a longer wait than is left, the request gives up. The wait is exponential with full jitter, or 0 if the
-    vendor named a time, because its upstream takes no call before that.
+    Without `calls_max` the deadline decides, until which `left_s` are left; the last calls then come closer together.
+    If a vendor asks for a longer wait than `left_s`, the request gives up. The wait is exponential with full jitter, or
+    0 if the vendor named a time, because the upstream takes no call before that time.
     """
     if not error.retryable or (calls_max is not None and calls >= calls_max):
         return None

@@ -24,8 +24,8 @@ log = structlog.get_logger(__name__)
 
 
 async def run_request(ctx: dict[str, Any], payload: Sealed) -> None:
-    """The arq job function. Returns if the request has ended or belongs to another worker; raises arq's `Retry` to defer
-    it.
+    """The arq job function. Returns if the request has ended or belongs to another worker; raises arq's `Retry` to
+    defer the request.
     """
     runner: Runner = ctx[RUNNER]
     lease = own_lease()

@@ -1,4 +1,4 @@
-"""What running requests needs of its process."""
+"""The parts of a worker process that running requests need."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
     from workers.upstreams.routes import Routes
 
 RUNNER = "runner"
-"""Its name in the context that arq gives a job function."""
+"""The name of the `Runner` in the context that arq gives a job function."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Runner:
-    """One per worker process."""
+    """The parts that running requests need; one per worker process."""
 
     routes: Routes
     redis: redis.asyncio.Redis

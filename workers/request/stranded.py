@@ -1,8 +1,8 @@
 """Finds requests in queues from which no worker takes jobs, because the provider is paused or its workers are gone.
 
-A request that another model may serve goes on with that model, as after a failure of its own. A request that is to be
-cancelled ends, and its hold is released, if no vendor was ever called for it. All others stay until workers come back or
-their deadline passes.
+A request that another model may serve goes on with that model, as after a failure of its own model. A request that
+somebody wants to cancel ends, and its hold is released, if no vendor was ever called for it. All others stay until
+workers come back or their deadline passes.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ NOBODY = Overloaded("No worker takes requests for its model now.")
 
 
 class Stranded:
-    """`sweep` now and then; one worker at a time does."""
+    """Moves stranded requests on, or ends them. Call `sweep` at intervals; only one worker at a time does it."""
 
     def __init__(
         self,
@@ -57,7 +57,7 @@ class Stranded:
         *,
         after_s: float,
     ) -> None:
-        """A request that has waited for less than `after_s` stays."""
+        """A request that has waited for less than `after_s` seconds stays."""
         self._pool = pool
         self._client = client
         self._queue = queue
@@ -66,7 +66,9 @@ class Stranded:
         self._after_s = after_s
 
     async def sweep(self) -> int:
-        """Returns how many requests went on or ended. Raises redis-py's and asyncpg's errors and `Unavailable`."""
+        """Move on or end all stranded requests, and return their number. Raises redis-py's and asyncpg's errors and
+        `Unavailable`.
+        """
         async with alone(self._pool, Lock.STRANDED) as connection:
             workers = await living_workers(self._client) if connection else []
             if not workers:
@@ -122,7 +124,8 @@ class Stranded:
         if tried is None or job.left_s() <= 0:
             return False
         then = job.at_next(tried)
-        if not serve(workers, then.model, queue_of(then.model.provider, lane_of(queue))):  # it would wait there as well
+        # without a worker, the request would wait in the next model's queue as well
+        if not serve(workers, then.model, queue_of(then.model.provider, lane_of(queue))):
             return False
         is_moved = await self._queue.pass_on(queue, then, epoch, calls=calls, lost=packed_lost(received))
         if is_moved:

@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 
 
 def with_numbers(error: RebootError, job: Job) -> RebootError:
-    """The same error; for a prompt that is too long, with the number of tokens and how many fit, because clients shorten
-    their prompts by these. The limit is the catalogue's window, or the vendor's own if its count would fit into that
-    window.
+    """The same error; for a prompt that is too long, with the number of its tokens and the number that fit, because
+    clients shorten their prompts by these. The limit is the catalogue's window, or the vendor's own if its count would
+    fit into that window.
     """
     if not isinstance(error, ContextLengthExceeded):
         return error

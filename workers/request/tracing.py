@@ -1,7 +1,7 @@
-"""A worker's spans: the time that a job waited, each run of it, and each call of a vendor.
+"""A worker's spans: the time that a job waited, each run of the job, and each call of a vendor.
 
-They are made only for jobs that a front door has traced, so lines of batches have none. Attributes have the names of
-OpenTelemetry's semantic conventions 1.41 where these define one (docs/operations/TRACES.md lists all).
+Spans are made only for jobs that a front door has traced, so lines of batches have none. Attributes have the names of
+OpenTelemetry's semantic conventions 1.41 if these define one (docs/operations/TRACES.md lists all).
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def _run_span(job: Job, claim: Claim) -> Iterator[None]:
 
 @contextmanager
 def vendor_span(job: Job, route: Route, received: Received) -> Iterator[None]:
-    """Around one call of a vendor, under the span of the run. Only where there is one."""
+    """A context around one call of a vendor. It makes a span under the span of the run, if there is one."""
     model: Model = route.model
     told: traces.Attributes = {
         "gen_ai.operation.name": "chat",

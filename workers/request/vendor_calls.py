@@ -48,10 +48,10 @@ if TYPE_CHECKING:
 
 
 class VendorCalls:
-    """The calls of one attempt. `received` is always up to date, so that the attempt can be charged however it ends. `take`
-    gets each part of the answer, after `room` has room for it; `forget` is called if another call writes the answer anew;
-    `on_vendor_has_call` is told whether a vendor has the call now; `next_is_well` says whether the next model of the chain
-    can be called now.
+    """The calls of one attempt. `received` is always up to date, so that the attempt can be charged however it ends.
+    `take` gets each part of the answer, after `room` has room for it; `forget` is called if another call writes the
+    answer anew; `on_vendor_has_call` is told whether a vendor has the call now; `next_is_well` says whether the next
+    model of the chain can be called now.
     """
 
     def __init__(
@@ -121,16 +121,16 @@ class VendorCalls:
 
     def _drop_thoughts_after(self, error: RebootError) -> bool:
         """Leave thoughts out from now on if that error refused them; true if the call is to be repeated. Vendors bind
-        thoughts to everything before them, which agents shorten and edit; going on without thoughts is better than failing.
-        The refused call is not charged.
+        thoughts to everything before them, which agents shorten and edit, and an answer without thoughts is better than
+        none. The refused call is not charged.
         """
         refused = isinstance(error, ThoughtsRefused) and not self._leaves_thoughts_out
         self._leaves_thoughts_out |= refused
         return refused
 
     def _book_failed_call(self, error: RebootError) -> None:
-        """Record a call that failed before any output as the house's cost, in case the request ends while it waits for the
-        next call.
+        """Record a call that failed before any output as the operator's cost, in case the request ends while it waits
+        for the next call.
         """
         if not self._received.text_bytes:
             lose(self._job, self._received, error)
@@ -148,7 +148,9 @@ class VendorCalls:
             return reason
 
     async def _call(self, call: Call) -> str:
-        """Make one call. An upstream that recovers is asked for a stream, which soon shows whether it has recovered."""
+        """Make one call. A recovering upstream is asked for a stream, which soon shows whether the upstream has
+        recovered.
+        """
         fitted = Fitted(self._request(call.route.model, streamed=self._is_streamed() or call.is_probe))
         request = fitted.request
         traces.note({"gen_ai.request.stream": request.stream})
@@ -202,9 +204,9 @@ class VendorCalls:
         )
 
     def _is_streamed(self) -> bool:
-        """Whether the vendor is asked for a stream: also without the caller's wish if the vendor would write less than the
-        output limit otherwise, or if another upstream or model could answer, because only a stream shows soon that this
-        one is silent.
+        """Whether the vendor is asked for a stream. It is, even if the caller did not ask for one, if the vendor would
+        otherwise write less than the output limit, or if another upstream or model could answer: only a stream shows
+        soon that this upstream is silent.
         """
         most = self._job.model.unstreamed_tokens
         is_cut = most is not None and self._job.output_limit > most

@@ -1,1 +1,1 @@
-"""Sweeps: periodic clean-up. Most of it is done by one worker at a time, under an advisory lock."""
+"""Sweeps: periodic clean-up. For most sweeps, only one worker at a time does them, under an advisory lock."""

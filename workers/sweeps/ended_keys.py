@@ -19,14 +19,14 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 REQUESTS_PER_PAGE = 1_000
 AGAIN_AFTER_S = 30.0
-"""How long after a cancellation a request that still runs is cancelled again: some run to their end, and Redis may have
-forgotten the first one.
+"""Seconds after a cancellation until a request that still runs is cancelled again. Some requests run to their end, and
+Redis may have forgotten the first cancellation.
 """
 
 
 class EndedKeys:
-    """`sweep` asks for the cancellation of what must stop. Every worker does that: asking twice changes nothing, and a
-    stopped worker delays nobody.
+    """Cancels what must stop: `sweep` asks for the cancellations. Every worker does that: asking twice changes nothing,
+    and a stopped worker delays nobody.
     """
 
     def __init__(self, pool: asyncpg.Pool, queue: Queue, settings: Settings) -> None:
@@ -34,11 +34,11 @@ class EndedKeys:
         self._queue = queue
         self._lately_s = settings.body_within_s + settings.deadline_max_s + settings.hold_grace_s
         self._asked: dict[str, float] = {}
-        """Requests that still run, and when their cancellation was asked for."""
+        """Requests that still run, each with the monotonic time at which its cancellation was asked for."""
 
     async def sweep(self) -> int:
-        """Returns the number of cancellations. Running requests are looked through only if a key has ended lately. Raises
-        asyncpg's errors and `Unavailable`.
+        """Ask for the cancellations and return their number. Running requests are read only if a key has ended lately.
+        Raises asyncpg's errors and `Unavailable`.
         """
         ended = [row["id"] for row in await self._pool.fetch(SQL["ended_lately"], self._lately_s)]
         running = await self._to_stop(ended) if ended else []

@@ -1,7 +1,7 @@
 """Ends what nobody came back for: expired holds, and settle records of dead workers.
 
-The sweeps run in every worker, one at a time under an advisory lock. They are idempotent and end holds in the customer's
-favour.
+The sweeps run in every worker, one at a time under an advisory lock. They are idempotent and end holds in the
+customer's favour.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ RECORD_AGE = timedelta(seconds=5)
 
 
 async def sweep_settle_records(pool: asyncpg.Pool, client: redis.asyncio.Redis, settler: Settler) -> int:
-    """Settle what a dead worker had written but not settled, and return the number. Raises redis-py's
-    and asyncpg's errors.
+    """Settle the records that a dead worker had written but not settled, and return their number. Raises redis-py's and
+    asyncpg's errors.
     """
     found = 0
     before = clock.utc_now() - RECORD_AGE
@@ -51,8 +51,9 @@ async def sweep_settle_records(pool: asyncpg.Pool, client: redis.asyncio.Redis, 
 
 
 async def sweep_expired_holds(pool: asyncpg.Pool, client: redis.asyncio.Redis, queue: Queue, settler: Settler) -> int:
-    """Release expired holds and return their number. Holds whose job is still leased or has a settle record are left alone,
-    and what was settled before Postgres lost it is settled again. Raises redis-py's and asyncpg's errors and `Unavailable`.
+    """Release expired holds and return their number. Holds whose job is still leased or has a settle record are left
+    alone, and a settlement that Postgres has lost is settled again. Raises redis-py's and asyncpg's errors and
+    `Unavailable`.
     """
     released = 0
     async with alone(pool, Lock.EXPIRED_HOLDS) as connection:

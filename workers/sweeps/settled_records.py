@@ -1,6 +1,8 @@
-"""Checks settle records that are kept after their commit, in case Postgres fails over to a standby that lacks the commit.
+"""Checks settle records that are kept after their commit, in case Postgres fails over to a standby that lacks the
+commit.
 
-Each costs one look-up by primary key when its time is over. If its hold has not ended, it is settled again.
+Each record costs one look-up by primary key when its time is over. If its hold has not ended, the record is settled
+again.
 """
 
 from __future__ import annotations
@@ -28,8 +30,8 @@ RECORDS_PER_LOOK = 500
 
 
 async def sweep_kept_records(pool: asyncpg.Pool, client: redis.asyncio.Redis, settler: Settler, kept_s: float) -> int:
-    """Settle again what Postgres has lost since its commit, delete the other records, and return the number that was lost.
-    If a hold was released instead of charged, that is recorded. Raises redis-py's and asyncpg's errors.
+    """Settle the records again that Postgres has lost since their commit, delete the others, and return the number of
+    lost ones. If a hold was released instead of charged, that is recorded. Raises redis-py's and asyncpg's errors.
     """
     lost = 0
     async with alone(pool, Lock.KEPT_RECORDS) as connection:
@@ -40,7 +42,7 @@ async def sweep_kept_records(pool: asyncpg.Pool, client: redis.asyncio.Redis, se
             lost += len(await settle_kept(client, settler, [one for one in request_ids if states[one] == HELD]))
             ended = [one for one in request_ids if states[one] in {"released", "expired"}]
             for settlement in (await _kept(client, ended)).values():
-                if settlement.charge_nano:  # the charge is not taken any more, which the books record
+                if settlement.charge_nano:  # the charge cannot be taken any more, and the books record that
                     settler.keep(settlement)
             for unknown in (one for one in request_ids if states[one] is None):
                 log.error("request lost by Postgres, nothing to charge", alert=True, request_id=unknown)
@@ -49,8 +51,8 @@ async def sweep_kept_records(pool: asyncpg.Pool, client: redis.asyncio.Redis, se
 
 
 async def settle_kept(client: redis.asyncio.Redis, settler: Settler, request_ids: list[str]) -> set[str]:
-    """Settle again what is kept of these requests, which are owed once more. Returns those with a readable record. Raises
-    redis-py's errors.
+    """Settle the kept records of these requests again, because Postgres has lost them. Returns the ids of those with a
+    readable record. Raises redis-py's errors.
     """
     owed = await _kept(client, request_ids)
     if owed:
@@ -81,7 +83,7 @@ def readable(request_id: str, record: bytes) -> Settlement | None:
 
 
 async def _over(client: redis.asyncio.Redis, kept_s: float) -> list[str]:
-    """The ids of some records that were kept for that long, oldest first."""
+    """The ids of some records that were kept for `kept_s`, oldest first."""
     seconds, _ = await client.time()
     found = await client.zrangebyscore(keys.SETTLED_AT, "-inf", (seconds - kept_s) * 1000, 0, RECORDS_PER_LOOK)
     return [one.decode() for one in found]

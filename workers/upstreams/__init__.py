@@ -1,1 +1,1 @@
-"""Upstreams: which one serves a call, and what is known of each."""
+"""Upstreams: the choice of one for a call, and what workers know about each."""

@@ -43,29 +43,29 @@ class Call:
         return bool(self.route.permit) and not self._answered
 
     def answered(self) -> None:
-        """The first byte has arrived: the next call may now try a recovering upstream."""
+        """Note that the first byte has arrived: the next call may now try a recovering upstream."""
         if self.is_probe:
             self._answered = True
             self._routes.states.told(self.route.name, self._term, "s")
             self._release()
 
     def succeeded(self, reason: str) -> None:
-        """The vendor's answer is complete."""
+        """Note that the vendor's answer is complete."""
         self._routes.paces.succeeded(self.route.pace_name, self._took_s())
         if not self._answered:
             self._routes.states.told(self.route.name, self._term, "s")
         UPSTREAM_CALLS.labels(self.route.name, reason).inc()
 
     async def used_up(self, reset_s: float, next_s: float) -> None:
-        """The vendor says that its limit is used up: batches wait `reset_s` until it is full again, other requests `next_s`
-        until it takes one more.
+        """Note that the vendor's limit is used up: batches wait `reset_s` until it is full again, other requests
+        `next_s` until the vendor takes one more.
         """
         self._routes.states.cool(self.route.pace_name, next_s)
         await self._routes.paces.used_up(self.route.pace_name, reset_s, next_s)
 
     async def failed(self, error: RebootError) -> None:
-        """The call failed. A waiting time that the vendor named applies to all calls of the model at this upstream, and in
-        this process at once, before other workers learn of it.
+        """Note that the call failed. A waiting time that the vendor named applies to all calls of the model at this
+        upstream, and in this process at once, before other workers learn of it.
         """
         UPSTREAM_CALLS.labels(self.route.name, error.code).inc()
         outcome = outcome_of(error)

@@ -25,12 +25,12 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 CHECK_S = 30.0
 OUTPUT_LIMIT = 16
-"""Output tokens of a check; some models refuse fewer."""
+"""Output tokens of a check; some models refuse a smaller limit."""
 NO_TALK = "openai-realtime"
 
 
 class Checks:
-    """Call `look` now and then."""
+    """Makes checks. Call `look` at intervals."""
 
     def __init__(self, client: redis.asyncio.Redis, routes: Routes, models: Sequence[Model]) -> None:
         self._client = client
@@ -47,9 +47,9 @@ class Checks:
             route = next((one for one in self._routes.of(model) if one.name == name), None)
             await (
                 self._routes.states.exchange()
-            )  # an outcome counts for the term in which its call began: it must be the present one
+            )  # an outcome counts only for the term in which its call began, and that must be the present one
             outcome = await self._call(route) if route else "its key is not there any more"
-            await self._routes.states.exchange()  # so that the operator sees the state after the call
+            await self._routes.states.exchange()  # the operator then sees the state after the call
             log.info("upstream checked", upstream=name, model=model.name, outcome=outcome)
             await tell_check(self._client, name, token, outcome)
 

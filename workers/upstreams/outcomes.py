@@ -1,4 +1,4 @@
-"""What the end of a call says about its upstream."""
+"""Says what the end of a call means for its upstream."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from workers.providers.wire.vendor_errors import CreditUsedUp, NotHere, OutOfTim
 
 
 def outcome_of(error: RebootError) -> Outcome | None:
-    """The outcome; None if the error says nothing. An error that is not the vendor's failure counts as an answer, including
-    refusals and rate limits.
+    """The outcome; None if the error says nothing about the upstream. An error that is not the vendor's failure counts
+    as an answer; refusals and rate limits are such errors.
     """
     match error:
         case Cancelled() | OutOfTime():

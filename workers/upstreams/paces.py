@@ -1,5 +1,6 @@
-"""The pace of each upstream: how many calls it takes, one limit per upstream, model and service tier, shared in Redis and
-learned from the vendor's answers. A vendor without capacity at the tier flex may still have capacity for ordinary calls.
+"""The pace of each upstream: how many calls it takes at once. There is one limit per upstream, model and service tier,
+shared in Redis and learned from the vendor's answers. A vendor without capacity at the tier flex may still have
+capacity for ordinary calls.
 """
 
 from __future__ import annotations
@@ -26,15 +27,15 @@ REPORT_EVERY_S = 0.25
 
 
 class Pace(NamedTuple):
-    """A limit of calls at once; no new call for `wait_s` seconds."""
+    """A limit of calls at once; if `wait_s` is not 0, no new call begins for that many seconds."""
 
     limit: int
     wait_s: float
 
 
 class CallTurn(NamedTuple):
-    """Of a call, at the upstream with the number `place` of those that were asked for: it comes in `in_s` seconds, as long as
-    no call is refused meanwhile, which begins another `round`. One that comes too late is not `taken`.
+    """The turn of a call at the upstream with the number `place` among those that were asked for. It comes in `in_s`
+    seconds, unless a call is refused before: then another `round` begins. A turn that comes too late is not `taken`.
     """
 
     place: int = 0
@@ -47,28 +48,28 @@ NO_TURNS = CallTurn()
 
 
 class Paces:
-    """Workers report the vendors' answers; feeders and `routes.py` read the limits, all by `pace_name`. The owner runs
-    `run` as a task, which sends the reports.
+    """Shares the paces: workers report the vendors' answers, feeders and `routes.py` read the limits, all by
+    `pace_name`. The owner runs `run` as a task, which sends the reports.
     """
 
     def __init__(
         self, scripts: Scripts, settings: Settings, unavailable_for_s: Callable[[str], float] = lambda _: 0.0
     ) -> None:
-        """`unavailable_for_s` returns for how many more seconds an upstream takes nothing, whatever its paces are."""
+        """`unavailable_for_s` returns the seconds for which an upstream takes nothing, whatever its paces are."""
         self._unavailable_for_s = unavailable_for_s
         self._scripts = scripts
         self._start = settings.batch_concurrency_start
         self._max = settings.batch_concurrency_max
         self._succeeded: Counter[str] = Counter()
         self._began_at: dict[str, float] = {}
-        """When the last of these calls began, monotonic."""
+        """By pace name, the monotonic time at which the last of the reported calls began."""
         self._limits: dict[str, int] = {}
         self._lines: set[str] = set()
         self._told = asyncio.Event()
 
     def succeeded(self, name: str, took_s: float = 0.0) -> None:
-        """The vendor answered a call that began `took_s` ago. If calls take turns, waiting requests profit from learning
-        that at once.
+        """Note that the vendor answered a call that began `took_s` ago. If calls take turns, waiting requests profit
+        from learning this at once.
         """
         self._succeeded[name] += 1
         self._began_at[name] = max(self._began_at.get(name, 0.0), time.monotonic() - took_s)
@@ -78,9 +79,9 @@ class Paces:
     async def throttled(
         self, name: str, retry_after_s: float, cool_s: float = 0.0, took_s: float | None = None
     ) -> None:
-        """The vendor refused a call because there are too many, and wants none at all for `cool_s`. Calls go one after the
-        other from now on if the vendor itself said so, for a call that began `took_s` ago. The report is lost while Redis
-        is away.
+        """Note that the vendor refused a call because there are too many, and wants none at all for `cool_s`. Calls go
+        one after the other from now on if the vendor itself said so, for a call that began `took_s` ago. The report is
+        lost while Redis is away.
         """
         if name in self._lines:
             await self._report(name)
@@ -92,8 +93,8 @@ class Paces:
         return name in self._lines
 
     async def turn(self, names: Mapping[str, float], within_s: float, *, round: int | None = None) -> CallTurn:  # noqa: A002
-        """The earliest turn at these, which have no turns for so many seconds; with `round` whether that of a turn that has
-        come still lasts. While Redis is away all may go.
+        """The earliest turn at these upstreams, which have no turns for the given seconds. With `round`, the answer
+        says whether a turn that has come is still valid. While Redis is away every call may go.
         """
         words: list[Word] = [int(within_s * 1000), "" if round is None else round]
         words += [math.ceil(wait_s * 1000) for wait_s in names.values()]
@@ -104,15 +105,15 @@ class Paces:
         return CallTurn(place, wait_ms / 1000, number, bool(taken))
 
     async def used_up(self, name: str, reset_s: float, cool_s: float = 0.0) -> None:
-        """The vendor says that its limit is used up for `reset_s`, and that it wants no call at all for `cool_s`."""
+        """Note that the vendor's limit is used up for `reset_s`, and that the vendor wants no call at all for `cool_s`."""
         await self._report(name, "used up", reset_s, cool_s)
 
     def known(self, name: str) -> int:
-        """The limit that Redis returned last for a report; Redis is not asked."""
+        """The limit in Redis's last answer to a report; Redis is not asked."""
         return self._limits.get(name, self._start)
 
     async def of(self, *names: str) -> Pace:
-        """The pace of several together: no new call only if none of them takes one. Raises `Unavailable`."""
+        """The pace of several names together: a wait only if none of them takes a call. Raises `Unavailable`."""
         if not names:
             return Pace(self._start, 0)
         asked = await asyncio.gather(*(self._ask(name, 0) for name in names))

@@ -25,12 +25,12 @@ if TYPE_CHECKING:
     from shared.catalogue.upstreams import Upstream, Upstreams
 
 ABSENT_S = 60.0
-"""How long an upstream that lacks a model comes last for that model."""
+"""Seconds for which an upstream that lacks a model comes last for that model."""
 
 
 class Route(NamedTuple):
-    """One way to call a model; `model` is as it is called there. `permit` is what a recovering upstream requires. If its
-    vendor throttles, the call has its `turn`.
+    """One way to call a model; `model` has the id and the address of that upstream. `permit` is what a recovering
+    upstream requires. If its vendor throttles, the call has its `turn`.
     """
 
     upstream: Upstream
@@ -52,9 +52,10 @@ class Route(NamedTuple):
 
 
 class NoneAvailable(NamedTuple):
-    """No upstream of the model takes a call now; one may in `wait_s` seconds, which may be infinite. `serves`: one of them
-    works, and has all the calls that it takes now. `tried`: another request tries one of them now. `in_turn`: one of them
-    takes one call after the other, because its vendor throttles. `because` says why none takes a call.
+    """The answer if no upstream of the model takes a call now; one may in `wait_s` seconds, which may be infinite.
+    `serves` is true if one of them works and has all the calls that it takes now, `tried` if another request tries one
+    of them now, `in_turn` if one of them takes one call after the other, because its vendor throttles. `because` says
+    why none takes a call.
     """
 
     wait_s: float
@@ -77,7 +78,7 @@ class Routes:
         self.waiters = 0
 
     def of(self, model: Model) -> list[Route]:
-        """All ways to call `model`; empty if this worker lacks the keys."""
+        """All ways to call `model`; empty if this worker does not have the keys."""
         return [
             Route(
                 upstream,
@@ -92,8 +93,8 @@ class Routes:
     async def choose(
         self, model: Model, tried: Collection[str] = (), *, turn_within_s: float = 0.0
     ) -> Route | NoneAvailable | None:
-        """The way for the next call, not by an upstream that was `tried`; None if there is no other at all. A turn that
-        comes within `turn_within_s` is taken, and has to be waited for.
+        """The way for the next call, by an upstream that was not `tried`; None if there is no other at all. A turn that
+        comes within `turn_within_s` is taken, and the caller has to wait for it.
         """
         left = [route for route in self.of(model) if route.name not in tried]
         if not left:
@@ -169,7 +170,7 @@ class Routes:
         self._absent[route.pace_name] = time.monotonic() + ABSENT_S
 
     def _is_beside(self, one: Route, other: Route) -> bool:
-        """Whether the route is as good as the other: nobody waits for a turn if another route takes the call now."""
+        """Whether the route is as good as the other one. If another route takes the call now, nobody waits for a turn."""
         return one.priority == other.priority and self.states.state(one.name) == "closed"
 
     def take_turns(self, model: Model) -> bool:
@@ -177,12 +178,12 @@ class Routes:
         return any(self.paces.take_turns(route.pace_name) for route in self.of(model))
 
     def _takes_turns(self, route: Route) -> bool:
-        """Whether the upstream is well except that it throttles."""
+        """Whether the upstream works and only throttles."""
         return self.states.state(route.name) == "closed" and self.paces.take_turns(route.pace_name)
 
     def _waits_s(self, route: Route, turn_within_s: float) -> float:
-        """How long the call waits. If calls take turns, it waits for its turn instead of the time that the vendor named,
-        unless the turn is far off.
+        """Seconds for which the call waits. If calls take turns, the call waits for its turn instead of the time that
+        the vendor named, unless the turn is far off.
         """
         cools_s = self.states.cools_for(route.pace_name)
         if cools_s <= turn_within_s and self._takes_turns(route):
@@ -198,7 +199,7 @@ class Routes:
         return recovering[0] if recovering else self._by_room(first)
 
     def _by_room(self, routes: Sequence[Route]) -> Route:
-        """A random route, weighted by the room that each has left."""
+        """A random route, weighted by the room that each route has left."""
         limits = [self.paces.known(route.pace_name) for route in routes]
         rooms = [max(0, limit - self.under_way[route.pace_name]) for limit, route in zip(limits, routes, strict=True)]
         shares = rooms if any(rooms) else limits

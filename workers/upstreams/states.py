@@ -1,6 +1,6 @@
-"""The states of this worker's upstreams: a copy of what all workers share, and the reports to it.
+"""The states of this worker's upstreams: a copy of the states that all workers share, and the reports to them.
 
-The copy is at most `REFRESH_S` old, so that a call asks Redis only if its upstream is not well: a recovering one takes few
+The copy is at most `REFRESH_S` old. So a call asks Redis only if its upstream is recovering: such an upstream takes few
 calls at once, and each needs a permit.
 """
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 REPORT_S, REFRESH_S = 0.25, 1.0
 ASK_AGAIN_S = 0.25
-"""When a refused permit is asked for again."""
+"""Seconds after which a refused permit is asked for again."""
 NEVER_S = float("inf")
 GAUGE: dict[StateName, int] = {"closed": 0, "rising": 1, "half open": 2, "open": 3}
 DRAINED = 4
@@ -35,14 +35,14 @@ URGENT = frozenset("fcx")
 
 
 class Copy(NamedTuple):
-    """A state, and the monotonic time from which it is half open."""
+    """A state, and the monotonic time from which on the breaker is half open."""
 
     state: UpstreamState
     opens_at: float = 0.0
 
 
 class States:
-    """The owner runs `run` as a task, which reports and reads."""
+    """The states and the reports of one worker. The owner runs `run` as a task, which reports and reads."""
 
     def __init__(self, names: Sequence[str], shared: UpstreamStates) -> None:
         self._names = names
@@ -58,18 +58,18 @@ class States:
         self._urgent = asyncio.Event()
 
     def term(self, name: str) -> int:
-        """The term that an outcome is reported with: the one at the beginning of the call."""
+        """The term with which an outcome is reported: the one at the beginning of the call."""
         return self._copies[name].state.term
 
     def state(self, name: str) -> StateName:
-        """The upstream's state as far as it is known here."""
+        """The upstream's state in the copy."""
         copy = self._copies[name]
         if copy.state.state == "open" and time.monotonic() >= copy.opens_at:
             return "half open"
         return copy.state.state
 
     def why_none_is_available(self, names: Sequence[str]) -> str:
-        """Why none of the upstreams is open, in words for callers."""
+        """The reason for which none of the upstreams is open, in words for callers."""
         return why_none_is_available([self._copies[name].state for name in names if name in self._copies], self.drained)
 
     def unavailable_for_s(self, name: str) -> float:
@@ -83,13 +83,13 @@ class States:
         return max(0.0, until - time.monotonic())
 
     def cools_for(self, pace_name: str) -> float:
-        """Seconds for which the vendor wants no calls of a model."""
+        """Seconds for which the vendor wants no calls of the model."""
         if not self._cooling:
             return 0.0
         return max(0.0, self._cooling.get(pace_name, 0.0) - time.monotonic())
 
     def cool(self, pace_name: str, wait_s: float) -> None:
-        """Note a cooling time; it holds here at once, and others learn of it by the pace."""
+        """Note a cooling time. It holds in this process at once; other workers learn of it by the pace."""
         self._cooling[pace_name] = max(self._cooling.get(pace_name, 0.0), time.monotonic() + wait_s)
 
     def told(self, name: str, term: int, outcome: Outcome) -> None:
@@ -116,8 +116,8 @@ class States:
         return permit
 
     async def is_any_available(self, places: Mapping[str, str]) -> bool:
-        """Whether one of these upstreams, by pace names, takes calls now; this worker need not hold it. False while Redis
-        is away.
+        """Whether one of these upstreams, given with their pace names, takes calls now; this worker need not hold it.
+        False while Redis is away.
         """
         names = set(places.values()) - self.drained
         if not names:
@@ -130,7 +130,7 @@ class States:
         return any(name in well and pace_name not in known.cooling for pace_name, name in places.items())
 
     def release(self, name: str, permit: str) -> None:
-        """Give the permit back: the call has its first byte, or has ended."""
+        """Give the permit back, because the call has its first byte, or has ended."""
         if permit in self._permits[name]:
             self._permits[name].remove(permit)
             self._released[name].append(permit)
@@ -148,7 +148,7 @@ class States:
                     await self._urgent.wait()
 
     async def exchange(self) -> None:
-        """Report and read once. While Redis is away nothing is learned, and the reports are dropped."""
+        """Report and read once. While Redis is away nothing is read, and the reports are dropped."""
         self._urgent.clear()
         outcomes, self._outcomes = self._outcomes, defaultdict(list)
         released, self._released = self._released, defaultdict(list)

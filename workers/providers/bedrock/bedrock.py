@@ -32,7 +32,7 @@ class Bedrock:
         await self._clients.close()
 
     async def stream(self, request: ProviderRequest) -> AsyncGenerator[Piece, None]:
-        """One call, in the region of the model's row."""
+        """Make one call, in the region of the model's row."""
         call = CALLS[request.model.api, request.stream]
         async with vendor_failures():
             client = await self._clients.client_in(request.model.region)
@@ -42,7 +42,7 @@ class Bedrock:
 
 
 def create(environment: Mapping[str, str], limits: Limits) -> Bedrock | None:
-    """None if AWS's usual chain has no credentials."""
+    """The provider; None if AWS's usual chain has no credentials."""
     told = any(environment.get(variable) for variable in OWN_VARIABLES)
     return Bedrock(Clients(environment, limits)) if told or _chain_has_credentials() else None
 

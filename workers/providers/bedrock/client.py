@@ -43,9 +43,10 @@ from workers.providers.wire.sse import whole
 
 REGION_DEFAULT = "us-east-1"
 SDK_EXTRAS = Path(__file__).with_name("sdk_extras")
-"""Fields that botocore 1.40 does not know yet, in its own form: the `ttl` of a `cachePoint`, and `cacheDetails`, how long
-written tokens are kept (docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_CachePointBlock.html and
-…/API_runtime_TokenUsage.html, read 2026-11).
+"""Fields that botocore 1.40 does not know yet, in botocore's own form: the `ttl` of a `cachePoint`, and `cacheDetails`,
+the time for which written tokens are kept
+(docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_CachePointBlock.html and …/API_runtime_TokenUsage.html,
+read 2026-11).
 """
 STATUSES = {
     "throttlingexception": 429,
@@ -66,7 +67,9 @@ STATUSES = {
     "unrecognizedclientexception": 403,
     "servicequotaexceededexception": 402,
 }
-"""The HTTP status that an exception means. Bedrock's own is missing in a stream, and 400 for an exceeded quota."""
+"""The HTTP status that each exception means. Bedrock's own status is missing in a stream, and is 400 for an exceeded
+quota.
+"""
 
 
 class Clients:
@@ -109,13 +112,13 @@ class Clients:
         return self._clients[name]
 
     async def close(self) -> None:
-        """Close all of them."""
+        """Close all clients."""
         self._clients.clear()
         await self._stack.aclose()
 
 
 def _complete(params: dict[str, Any], **_: object) -> None:
-    """A hook of the SDK between encoding a body and signing the request."""
+    """Complete the body. The SDK calls this hook between encoding a body and signing the request."""
     params["body"] = whole_body(params["body"])
 
 
@@ -162,8 +165,8 @@ class TracedSession(AIOHTTPSession):  # type: ignore[misc] # aiobotocore has no 
 
 
 class _TracedCalls(TracedSession):
-    """A transport that reports the progress of each call. Of answers that the SDK reads as a whole it reads no more than an
-    answer can have.
+    """A transport that reports the progress of each call. Of an answer that the SDK reads as a whole, it reads no more
+    bytes than an answer can have.
     """
 
     async def send(self, request: Any) -> Any:  # noqa: ANN401 - botocore's prepared request and answer
@@ -206,7 +209,9 @@ async def vendor_failures() -> AsyncIterator[None]:
 
 
 def from_client_error(error: ClientError) -> RebootError:
-    """The error by the exception's name, which begins with a small letter in a stream; without a name by the status."""
+    """The error that the exception's name means (its first letter is small in a stream); without a name, the error for
+    the status.
+    """
     code = str(error.response.get("Error", {}).get("Code") or "")
     prose = str(error.response.get("Error", {}).get("Message") or "")
     metadata: dict[str, Any] = dict(error.response.get("ResponseMetadata") or {})

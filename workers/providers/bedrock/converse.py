@@ -33,15 +33,15 @@ STOP_REASONS = {
     "content_filtered": "content_filter",
     "refusal": "content_filter",
 }
-"""Stop reasons other than `stop`. `end_turn`, `stop_sequence`, `tool_use` and newer words that are no failure count as
-`stop`; see `ToolCalls`.
+"""Stop reasons other than `stop`. `end_turn`, `stop_sequence`, `tool_use`, and newer words that mean no failure, count
+as `stop`; see `ToolCalls`.
 """
 MAY_BE_LARGE = {"messages", "system", "toolConfig"}
 FAILURES = {"malformed_model_output", "malformed_tool_use"}
 
 
 async def converse(client: Any, request: ProviderRequest) -> AsyncGenerator[Piece, None]:  # noqa: ANN401
-    """The blocking call; its terminal marker is `stopReason`."""
+    """Make the blocking call; its terminal marker is `stopReason`."""
     response = await _called(client.converse, request)
     reason = _reason(response.get("stopReason"))
     message = (response.get("output") or {}).get("message") or {}
@@ -56,7 +56,7 @@ async def converse(client: Any, request: ProviderRequest) -> AsyncGenerator[Piec
 
 
 async def converse_stream(client: Any, request: ProviderRequest) -> AsyncGenerator[Piece, None]:  # noqa: ANN401
-    """The streamed call, read to its end so that the connection can serve again."""
+    """Make the streamed call, and read the stream to its end so that the connection can serve again."""
     answer = _Answer(request)
     word = usage = None
     events = (await _called(client.converse_stream, request))["stream"]
@@ -120,7 +120,7 @@ class _Answer:
 
 
 def _reason(word: str | None) -> str:
-    """The finish reason. Raises if there is none, or if it is a failure."""
+    """The finish reason. Raises an error if there is none, or if it means a failure."""
     if not word:
         raise vendor_errors.broke_off()
     if word in FAILURES:
@@ -146,7 +146,7 @@ def _usage(answer: dict[str, Any]) -> Usage | None:
 
 
 def _is_short(ttl: str) -> bool:
-    """Whether the time is in minutes; tokens that are kept for hours have a price of their own."""
+    """Whether the time is in minutes. Tokens that are kept for hours have a price of their own."""
     return ttl.endswith("m")
 
 
@@ -176,15 +176,15 @@ def parameters(request: ProviderRequest) -> dict[str, Any]:
 
 
 async def _called(call: Callable[..., Awaitable[Any]], request: ProviderRequest) -> Any:  # noqa: ANN401
-    """Call, and drop the request once the answer begins."""
+    """Make the call, and drop the request once the answer begins."""
     small, large = _apart(await translated(request, parameters))
     with put_in(large):
         return await call(**small)
 
 
 def _apart(given: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Split the fields into those that the SDK is given and those that are put into the body beside it, under the same
-    names.
+    """Split the fields into those that the SDK is given and those that are put into the body without the SDK, under the
+    same names.
     """
     large = {name: value for name, value in given.items() if name in MAY_BE_LARGE}
     return {name: value for name, value in given.items() if name not in large}, large
@@ -208,7 +208,9 @@ def _system(messages: list[Message]) -> list[dict[str, Any]]:
 
 
 def _additional(request: ProviderRequest) -> dict[str, Any]:
-    """Fields of the model's own: Claude's `top_k`, and whether and how hard many models think."""
+    """The model's own fields: Claude's `top_k`, and for many models the fields that switch thinking on and set its
+    effort.
+    """
     fields: dict[str, Any] = {"top_k": request.sampling.top_k} if request.sampling.top_k else {}
     return fields | thinking_fields(request)
 
@@ -224,8 +226,9 @@ def _check_turns(talk: Conversation, request: ProviderRequest) -> None:
 
 
 def _leave_out_thoughts(talk: Conversation, request: ProviderRequest) -> None:
-    """Remove all thoughts if the model does not think now. An answer that was cut off in a thought is cut before it: "The
-    final block in an assistant message cannot be `thinking`" (github.com/tailcallhq/forgecode/pull/3073, read 2026-11).
+    """Remove all thoughts if the model does not think now. If an answer was cut off within a thought, that thought is
+    removed: "The final block in an assistant message cannot be `thinking`" (github.com/tailcallhq/forgecode/pull/3073,
+    read 2026-11).
     """
     taken = takes_thoughts_back(request.model, request.sampling.reasoning_effort)
     for turn in talk.turns:

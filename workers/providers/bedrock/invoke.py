@@ -1,7 +1,7 @@
 """Amazon Bedrock's InvokeModel, for models with bodies of their own: AI21 Jurassic-2 and Cohere Command.
 
-They take one prompt. A single message is the prompt as it is; a conversation is written out, one paragraph per turn,
-each begun with who speaks, and ends with the assistant's turn left open:
+These models take one prompt. A single message is sent unchanged as the prompt. A conversation is written out, one paragraph
+per turn. Each paragraph begins with the name of the speaker, and the assistant's turn at the end is left open:
 
     User: Hello
 
@@ -42,7 +42,7 @@ INPUT_COUNT, OUTPUT_COUNT = "x-amzn-bedrock-input-token-count", "x-amzn-bedrock-
 
 
 class _Metrics(msgspec.Struct, rename="camel"):
-    """What Bedrock adds to the last chunk of a stream."""
+    """The token counts that Bedrock adds to the last chunk of a stream."""
 
     input_token_count: int
     output_token_count: int
@@ -61,7 +61,7 @@ class _CommandBody(msgspec.Struct):
 
 
 class _Counted(msgspec.Struct):
-    """Jurassic-2's data of prompt and completion, of which only the tokens are counted."""
+    """Jurassic-2's data of the prompt and of the completion; only their tokens are counted."""
 
     tokens: list[Any] = []
     text: str = ""
@@ -87,7 +87,7 @@ _jurassic_decoder = msgspec.json.Decoder(_JurassicBody)
 
 
 async def invoke(client: Any, request: ProviderRequest) -> AsyncGenerator[Piece, None]:  # noqa: ANN401
-    """The blocking call; the terminal marker is a whole body with a finish reason."""
+    """Make the blocking call; the terminal marker is a whole body with a finish reason."""
     response = await client.invoke_model(**_parameters(request))
     try:
         data = await whole(response["body"].iter_chunks())
@@ -103,7 +103,7 @@ async def invoke(client: Any, request: ProviderRequest) -> AsyncGenerator[Piece,
 
 
 async def invoke_stream(client: Any, request: ProviderRequest) -> AsyncGenerator[Piece, None]:  # noqa: ANN401
-    """The streamed call; the terminal marker is a chunk with a finish reason."""
+    """Make the streamed call; the terminal marker is a chunk with a finish reason."""
     text = SurrogateJoiner()
     reason = metrics = None
     events = (await client.invoke_model_with_response_stream(**_parameters(request)))["body"]

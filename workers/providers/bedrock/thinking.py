@@ -1,4 +1,4 @@
-"""How Converse's models are told to think: each company has its own field, beside Converse's parameters.
+"""Fields that make Converse's models think: each company has its own field, beside Converse's parameters.
 
 Sources, read 2026-11: docs.aws.amazon.com/bedrock/latest/userguide/claude-messages-adaptive-thinking.html and
 …/claude-messages-extended-thinking.html, docs.aws.amazon.com/nova/latest/nova2-userguide, AWS's model cards of GPT,
@@ -54,8 +54,8 @@ def _claude(request: ProviderRequest, effort: ReasoningEffort | None) -> dict[st
 
 def _budget(request: ProviderRequest, effort: ReasoningEffort) -> int | None:
     """The thinking budget; None if there is no room for it, or if the model cannot continue the conversation while it
-    thinks. Usually the front door has found that out (`api/requests/model_check.py`), except for an output limit that the
-    account's credit has lowered.
+    thinks. The front door usually finds that out (`api/requests/model_check.py`), but not if the account's credit has
+    lowered the output limit.
     """
     model, least = request.model, vendor_limits(request.model).thinking_tokens_min or 0
     wanted = request.sampling.thinking_budget or BUDGETS.get(effort, BUDGET_MOST)

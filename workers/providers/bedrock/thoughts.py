@@ -15,15 +15,15 @@ from workers.providers.wire.text import SurrogateJoiner
 
 
 class Thoughts:
-    """The thoughts of one answer; if they are not `handed_on`, they become signs of life. The vendor counts blocks of every
-    kind.
+    """The thoughts of one answer. If they are not `handed_on`, they become signs of life. The vendor counts blocks of
+    every kind.
     """
 
     def __init__(self, *, handed_on: bool) -> None:
         self._handed_on = handed_on
         self._begun = 0
         self._block: int | None = None
-        """The open block."""
+        """The index of the open block; None if no block is open."""
         self._text = SurrogateJoiner()
         self._signature = ""
         self._encrypted = b""
@@ -56,7 +56,7 @@ class Thoughts:
             yield from self.rest()
 
     def rest(self) -> Iterator[Piece]:
-        """What is left of the open block: its signature is sent as a whole."""
+        """The remaining pieces of the open block: its signature is sent as a whole."""
         text, place = self._text.finish(), self._begun - 1
         if self._encrypted:
             data = base64.b64encode(self._encrypted).decode()

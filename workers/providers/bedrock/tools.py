@@ -18,11 +18,11 @@ from workers.providers.wire.conversation import CachePoint, Conversation, Spoken
 NO_ARGUMENTS = {"type": "object", "properties": {}}
 """The schema of a tool without arguments: `inputSchema` is required, and must be of type object."""
 NOTHING_SAID = "(no output)"
-"""The text of an empty result: a blank text block is refused."""
+"""The text that replaces an empty result, because a blank text block is refused."""
 
 
 def tool_config(request: ProviderRequest) -> dict[str, Any] | None:
-    """The tools; None if there are none or none may be called, because Converse's choice knows no `none`."""
+    """The tools; None if there are none or none may be called, because Converse's choice of tools has no `none`."""
     tools = request.tools
     if not tools.may_be_called():
         return None
@@ -63,7 +63,9 @@ def _specification(tool: Tool) -> dict[str, Any]:
 
 
 def _choice(choice: ToolChoice) -> dict[str, Any] | None:
-    """The choice. `auto` is the default and left out, because many models refuse it (see `tools_lack` in the catalogue)."""
+    """The choice of tools. `auto` is the default and left out, because many models refuse it (see `tools_lack` in the
+    catalogue).
+    """
     match choice.mode:
         case "required":
             return {"any": {}}
@@ -105,7 +107,7 @@ def _result(result: ToolResult, *, with_tools: bool) -> list[dict[str, Any]]:
 
 
 def _thought(thought: Thought) -> list[dict[str, Any]]:
-    """The thought as the vendor made it; nothing for an unsigned one, which the vendor does not take back."""
+    """The thought in the vendor's form; nothing for an unsigned one, which the vendor does not take back."""
     if not thought.signature:
         return []
     if thought.redacted:

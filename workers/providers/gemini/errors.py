@@ -19,8 +19,8 @@ BAD_KEY = re.compile(r"api[ _]key", re.IGNORECASE)
 request.
 """
 NO_CREDIT = re.compile(r"prepayment credits are depleted|exceeded its (?:monthly )?spending cap", re.IGNORECASE)
-"""Marks of used-up credit, which is a 429 RESOURCE_EXHAUSTED as a throttle is. The usual "You exceeded your current quota,
-please check your plan and billing details" is a throttle: it comes with limits per minute, too.
+"""Marks of used-up credit, which has the status 429 RESOURCE_EXHAUSTED like a throttle. The usual "You exceeded your
+current quota, please check your plan and billing details" means a throttle: it comes with limits per minute, too.
 """
 STATUSES = {"CANCELLED": 504, "DEADLINE_EXCEEDED": 504, "UNAVAILABLE": 503, "RESOURCE_EXHAUSTED": 429}
 SECONDS = re.compile(r"(\d+(?:\.\d+)?)s")

@@ -1,8 +1,8 @@
 """Google's Gemini Developer API, by `google-genai`.
 
-The SDK makes requests and errors; an answer that has begun is read as bytes and parsed here. The SDK's parsed events cost
-twenty times as much, it takes a comment in a stream for broken JSON, and it does not close the vendor's connection if a
-reader stops early.
+The SDK makes requests and errors; an answer that has begun is read as bytes and parsed here. The SDK's parsed events
+cost twenty times as much, the SDK takes a comment in a stream for broken JSON, and it does not close the vendor's
+connection if a reader stops early.
 
 Wire format: ai.google.dev/api/generate-content (v1beta, read 2026-11).
 """
@@ -36,11 +36,11 @@ from workers.providers.wire.text import SurrogateJoiner, arguments_text, decode
 from workers.providers.wire.tool_calls import ToolCalls
 
 FINISH_REASONS = {"STOP": "stop", "FINISH_REASON_UNSPECIFIED": "stop", "MAX_TOKENS": "length"}
-"""Finish reasons other than blocked answers. `SAFETY`, `RECITATION`, `SPII` and newer words that are no failure count as
-blocked.
+"""Finish reasons other than blocked answers. `SAFETY`, `RECITATION`, `SPII`, and newer words that mean no failure,
+count as blocked.
 """
 TIERS = {"standard": "default", "unspecified": "default"}
-"""Tiers that Gemini calls by another name; `flex` and `priority` are the same."""
+"""Tiers that have another name in Gemini's API; `flex` and `priority` have the same."""
 FAILURES = {"MALFORMED_FUNCTION_CALL", "MALFORMED_RESPONSE", "UNEXPECTED_TOOL_CALL", "TOO_MANY_TOOL_CALLS"}
 
 
@@ -68,7 +68,9 @@ class Gemini:
         await self._http.aclose()
 
     async def stream(self, request: ProviderRequest) -> AsyncGenerator[Piece, None]:
-        """One call; its terminal marker is a candidate's finish reason, or the reason why the prompt is blocked."""
+        """Make one call; its terminal marker is a candidate's finish reason, or the reason for which the prompt is
+        blocked.
+        """
         answer = _Answer(request.model.service_tier, hands_thoughts_on=request.sampling.hands_thoughts_on)
         async with self._opened(request) as response:
             async for body in _bodies(response, stream=request.stream):
@@ -97,7 +99,7 @@ class Gemini:
             raise vendor_errors.no_answer() from error
 
     async def _call(self, request: ProviderRequest) -> httpx2.Response:
-        """Send the request, which is dropped when the answer begins."""
+        """Send the request, and drop it when the answer begins."""
         asked = parameters(request)
         try:
             with put_in(await translated(request, large_fields)):
@@ -112,7 +114,7 @@ class Gemini:
 
 
 def create(environment: Mapping[str, str], limits: Limits) -> Gemini | None:
-    """None without `GEMINI_API_KEY`. `GOOGLE_GEMINI_BASE_URL` is the SDK's own variable."""
+    """The provider; None without `GEMINI_API_KEY`. `GOOGLE_GEMINI_BASE_URL` is the SDK's own variable."""
     key = environment.get("GEMINI_API_KEY")
     return Gemini(key, environment.get("GOOGLE_GEMINI_BASE_URL") or None, limits) if key else None
 
@@ -126,9 +128,9 @@ class _Begun(Exception):
 
 
 class _HandingOver(httpx2.AsyncClient):
-    """Lets the SDK send requests, with fields put into their bodies that the SDK was not given, and read error answers.
-    Every other response is handed over by raising `_Begun`. The client's own timeouts hold; the SDK would replace all of
-    them by one number, or by none.
+    """Lets the SDK send requests, and adds fields to their bodies that the SDK was not given. The SDK reads error
+    answers; every other response is handed over by raising `_Begun`. The client's own timeouts hold; the SDK would
+    replace all of them by one number, or by none.
     """
 
     async def send(self, request: httpx2.Request, **options: Any) -> httpx2.Response:  # noqa: ANN401
@@ -145,7 +147,7 @@ class _HandingOver(httpx2.AsyncClient):
 
 
 class _WholeBody(httpx2.AsyncByteStream):
-    """The request's body, which reports when all of it is written: then it is asked for more."""
+    """The request's body. It reports when all of it is written, which is when the transport asks for more."""
 
     def __init__(self, body: bytes) -> None:
         self._body = body
@@ -210,8 +212,8 @@ class _Answer:
             yield text
 
     def _signed(self, piece: CallPiece | Thinking, signature: str | None) -> Piece:
-        """A piece with its signature. Of parallel calls only the first has one, which covers the thoughts before all of
-        them.
+        """A piece with its signature. Of parallel calls only the first one has a signature, which covers the thoughts
+        before all of them.
         """
         if isinstance(piece, Thinking) or not self._hands_thoughts_on:
             return piece

@@ -1,7 +1,8 @@
-"""Adapts references in JSON Schemas for Gemini, which takes them only alone; generators write a description beside them.
+"""Adapts references in JSON Schemas for Gemini. Gemini takes a reference only if nothing else is beside it; generators
+of schemas write a description there.
 
-"If `$ref` is set on a sub-schema, no other properties, except for than those starting as a `$`, may be set" (google-genai
-3.4, `response_json_schema`, read 2026-11).
+"If `$ref` is set on a sub-schema, no other properties, except for than those starting as a `$`, may be set"
+(google-genai 3.4, `response_json_schema`, read 2026-11).
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """A request in the form of the Gemini API: ai.google.dev/api/generate-content (v1beta, read 2026-11).
 
-Small fields go through the SDK, possibly large ones beside it (`wire/large_fields.py`).
+Small fields are given to the SDK; fields that may be large are put into the body without it (`wire/large_fields.py`).
 """
 
 from __future__ import annotations
@@ -93,8 +93,8 @@ def _calling(choice: ToolChoice) -> types.FunctionCallingConfig:
 
 
 def _apart(turn: Turn) -> list[list[Spoken]]:
-    """Results in a content of their own, then the rest: parts beside results may be counted as superfluous results
-    (github.com/google-gemini/gemini-cli/issues/16135, read 2026-11).
+    """The contents of a turn: results in one of their own, then the rest. Parts beside results may be counted as
+    superfluous results (github.com/google-gemini/gemini-cli/issues/16135, read 2026-11).
     """
     said = [part for part in with_signatures(turn.parts) if not isinstance(part, Thought | CachePoint)]
     results: list[Spoken] = [part for part in said if isinstance(part, ToolResult)]

@@ -1,7 +1,7 @@
-"""How Gemini is told to think, and its thoughts: from Gemini 3 on by a level and with signatures, before that by a number
-of tokens.
+"""Gemini's fields for thinking, and its thoughts. From Gemini 3 on, thinking has a level and thoughts have signatures;
+before, thinking has a number of tokens.
 
-Sources, read 2026-11: ai.google.dev/gemini-api/docs/thinking and …/thought-signatures; what an effort means in tokens:
+Sources, read 2026-11: ai.google.dev/gemini-api/docs/thinking and …/thought-signatures; the tokens of each effort:
 ai.google.dev/gemini-api/docs/openai.
 """
 
@@ -24,7 +24,7 @@ BUDGETS: dict[ReasoningEffort, int] = {"minimal": 512, "low": 1_024, "medium": 8
 BUDGET_MIN, BUDGET_MAX = 512, 24_576
 """Smallest and largest budget of 2.5 Flash-Lite, the only model that is told a number."""
 COUNTS_TOKENS = "off"
-"""The row's `thinking` of a model that thinks only if it is told how much."""
+"""The row's `thinking` of a model that thinks only if it is told a number of tokens."""
 UNSIGNED = b"skip_thought_signature_validator"
 """Replaces the missing signature of a call in the history, which Gemini requires from version 3 on."""
 
@@ -73,6 +73,6 @@ def _signature(call: ToolCall, absent: bytes | None) -> bytes | None:
 
 
 def _budget(request: ProviderRequest, effort: ReasoningEffort) -> int:
-    """Thoughts are a part of the output limit, and leave room for the answer."""
+    """The thinking budget. Thoughts are a part of the output limit, and leave room for the answer."""
     wanted = request.sampling.thinking_budget or BUDGETS.get(effort, BUDGET_MAX)
     return max(min(wanted, BUDGET_MAX, thinking_room(request.output_limit)), BUDGET_MIN)

@@ -46,8 +46,9 @@ class Feedback(msgspec.Struct, rename="camel"):
 
 
 class Counts(msgspec.Struct, rename="camel"):
-    """Tokens so far. Thoughts (billed as output) are beside the candidates' tokens, results of Google's own tools (billed
-    as input) beside the prompt's; cached tokens are part of the prompt's.
+    """The tokens so far. Tokens of thoughts (billed as output) are not part of the candidates' tokens, and tokens of
+    results of Google's own tools (billed as input) are not part of the prompt's; cached tokens are part of the
+    prompt's.
     """
 
     prompt_token_count: int | None = None

@@ -1,8 +1,8 @@
 """Providers for APIs that speak OpenAI's protocol over HTTP, by the `openai` SDK.
 
-The SDK decides the address and the headers of a request. Bodies are encoded and answers parsed here, over aiohttp as the
-SDK itself would send them: the SDK's own way through a call costs four times as much as everything else, its parsed events
-six times.
+The SDK decides the address and the headers of a request. Bodies are encoded and answers parsed here, and aiohttp sends
+the bytes that the SDK would send: the SDK's own way through a call costs four times as much as everything else, its
+parsed events six times.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ _encode = msgspec.json.Encoder().encode
 
 
 class AnswerReader(Protocol):
-    """Turns one answer's bytes into pieces, and knows at the end whether there was an answer. `done`:
-    nothing more comes.
+    """Turns one answer's bytes into pieces, and knows at the end whether there was an answer. `done` is true if nothing
+    more comes.
     """
 
     done: bool
@@ -71,7 +71,7 @@ class OpenAIApi:
         await self._clients.close()
 
     async def stream(self, request: ProviderRequest) -> AsyncGenerator[Piece, None]:
-        """One call, see `protocol.py`."""
+        """Make one call, see `protocol.py`."""
         answer = self._answer(request)
         async with self._called(request) as response:
             if used_up := rate_limits.used_up(response.headers):
@@ -94,7 +94,9 @@ class OpenAIApi:
 
     @asynccontextmanager
     async def _called(self, request: ProviderRequest) -> AsyncIterator[aiohttp.ClientResponse]:
-        """The answer, unread. Raises the error of a refusal or a broken connection, also while the answer is read."""
+        """Make the call and give the answer, unread. Raises the error of a refusal or a broken connection, also while
+        the answer is read.
+        """
         clients = self._clients
         head = await clients.head_of(self._path)
         async with LONG_STEPS.one(request.footprint):

@@ -21,8 +21,8 @@ from workers.providers.wire.text import SurrogateJoiner, decode, joined
 from workers.providers.wire.tool_calls import ToolCalls
 
 FINISH_REASONS = {"length": "length", "max_tokens": "length", "content_filter": "content_filter"}
-"""Finish reasons other than `stop`. Other words that are no failure, such as other vendors' `eos`, count as `stop`. With
-calls the reason is `tool_calls`, for `tool_calls` and the older `function_call`.
+"""Finish reasons other than `stop`. Other words that mean no failure, such as other vendors' `eos`, count as `stop`.
+With calls the reason is `tool_calls`, for `tool_calls` and the older `function_call`.
 """
 FAILURES = {"insufficient_system_resource", "error", "abort", "cancelled"}
 
@@ -131,7 +131,7 @@ class _Answer:
         self._reported = False
         self._reason: str | None = None
         self.done = False
-        """Whether the stream has ended itself."""
+        """True once the stream has ended itself."""
 
     def whole(self, body: bytes) -> Iterator[Piece]:
         """The pieces of a completion in one body."""

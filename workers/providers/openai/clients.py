@@ -1,4 +1,4 @@
-"""The `openai` SDK's client of one upstream, and the parts of it that calls beside the SDK use."""
+"""The `openai` SDK's client of one upstream, and its parts that are used by calls without the SDK."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ class Clients:
         return self._session
 
     async def close(self) -> None:
-        """Close both."""
+        """Close the SDK's client and the session."""
         client, self._client = self._client, None
         if client:
             await client.close()
@@ -98,7 +98,9 @@ class _Recorder(httpx2.AsyncBaseTransport):
 
 
 async def _head(client: openai.AsyncOpenAI, path: str) -> Head:
-    """The head of a call. It is asked for once: it is always the same, and takes the SDK longer than the rest of a call."""
+    """The address and the headers of a call. The SDK is asked once, because they are always the same, and computing
+    them takes the SDK longer than the rest of a call.
+    """
     recorder = _Recorder()
     async with httpx2.AsyncClient(transport=recorder) as http_client:
         asking = client.with_options(http_client=http_client)
@@ -112,8 +114,8 @@ async def _head(client: openai.AsyncOpenAI, path: str) -> Head:
 
 
 def _proxy(url: httpx2.URL) -> str | None:
-    """The proxy that the environment names. aiohttp would read the environment and the user's netrc in a thread for every
-    request. The SDK has already refused SOCKS proxies.
+    """The proxy that the environment names. aiohttp itself would read the environment and the user's netrc in a thread
+    for every request. The SDK has refused SOCKS proxies before.
     """
     proxies = getproxies()
     proxy = proxies.get(url.scheme) or proxies.get("all")

@@ -18,7 +18,7 @@ _DURATION = re.compile(rf"(?:{_PART.pattern})+")
 
 
 def used_up(headers: Mapping[str, str]) -> UsedUp | None:
-    """None as long as the vendor takes more requests, or if the headers cannot be understood."""
+    """The used-up limit; None as long as the vendor takes more requests, or if the headers cannot be understood."""
     if headers.get("x-ratelimit-remaining-requests") != "0":
         return None
     reset = headers.get("x-ratelimit-reset-requests", "")

@@ -85,7 +85,7 @@ class OpenAIRealtime:
         await self._clients.close()
 
     async def stream(self, request: ProviderRequest) -> AsyncGenerator[Piece, None]:
-        """One turn; its terminal marker is `response.done`."""
+        """Make one turn; its terminal marker is `response.done`."""
         refuse_tools(request)
         text = SurrogateJoiner()
         async with self._connected(request) as connection:
@@ -130,8 +130,8 @@ class OpenAIRealtime:
             raise vendor_errors.disconnected() from error
 
     async def _events(self, connection: AsyncRealtimeConnection) -> AsyncIterator[_Event]:
-        """The events. Raises the error of an `error` event while no response is in progress, because
-        then none will come.
+        """The events. Raises the error of an `error` event if no response is in progress, because then no response will
+        come.
         """
         in_progress = False
         while True:

@@ -70,8 +70,8 @@ def _thinking(request: ProviderRequest) -> dict[str, Any]:
 
 
 def _deepseek_thinks(request: ProviderRequest) -> bool:
-    """Whether the model thinks. A model that must call a tool cannot think meanwhile; a model that always thinks is never
-    forced to call one.
+    """Whether the model thinks. A model that must call a tool cannot think in this turn; a model that always thinks is
+    never forced to call one.
     """
     model = request.model
     unforced = not (request.tools.must_be_called() and model.reasoning_efforts)
@@ -79,7 +79,7 @@ def _deepseek_thinks(request: ProviderRequest) -> bool:
 
 
 def caching(request: ProviderRequest) -> dict[str, Any]:
-    """OpenAI's cache options beside marks, in the form of both of its APIs (openai-python 3.54, read 2026-11). The key
+    """OpenAI's cache options besides marks, in the form of both of its APIs (openai-python 3.54, read 2026-11). The key
     belongs to the account alone (`workers/request/own_names.py`).
     """
     told = request.sampling.caching
@@ -103,9 +103,8 @@ def _response_format(answer: JsonAnswer) -> dict[str, Any]:
 
 
 def _tools(tools: Tools, model: Model) -> dict[str, Any]:
-    """The tools. `parallel_tool_calls` is true by default, o-series models refuse it
-    (github.com/run-llama/llama_index/issues/20865) and DeepSeek does not know it, so only false is sent, and only to the
-    other models.
+    """The tools. Only a false `parallel_tool_calls` is sent, because true is the default. Models of the o-series refuse
+    the field (github.com/run-llama/llama_index/issues/20865) and DeepSeek does not know it, so these are not sent it.
     """
     is_openai = model.api == "openai-chat"
     one_at_a_time = tools.parallel is False and is_openai and not model.reasoning
@@ -177,10 +176,10 @@ def with_breakpoints(parts: list[dict[str, Any]], message: Message) -> list[dict
 
 def _thoughts(message: Message, request: ProviderRequest) -> dict[str, Any]:
     """The thoughts that are sent back. While DeepSeek's models think, they answer 400 if the reasoning of an answer is
-    missing: after a call always (api-docs.deepseek.com/guides/thinking_mode), lately after other answers, too (read
-    2026-11). Thoughts that the caller did not send back are not kept here; an empty text suffices, as several clients found
-    (github.com/anomalyco/opencode/issues/17523, 2026-03). The reasoner takes only the thoughts before a call: "Please
-    remove the reasoning_content".
+    missing: always after a call (api-docs.deepseek.com/guides/thinking_mode), and lately after other answers, too (read
+    2026-11). This service does not keep thoughts that the caller did not send back; an empty text suffices, as several
+    clients found (github.com/anomalyco/opencode/issues/17523, 2026-03). The reasoner takes only the thoughts before a
+    call: "Please remove the reasoning_content".
     """
     if message.role != "assistant" or not _deepseek_thinks(request):
         return {}

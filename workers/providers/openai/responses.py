@@ -1,4 +1,4 @@
-"""OpenAI's Responses API, for what its chat completions do not serve: tools beside reasoning.
+"""OpenAI's Responses API, for requests that its chat completions do not serve: tools beside reasoning.
 
 Wire format: platform.openai.com/docs/api-reference/responses and …/responses-streaming (read 2026-11).
 """
@@ -23,7 +23,7 @@ from workers.providers.wire.text import SurrogateJoiner, decode, joined
 from workers.providers.wire.tool_calls import ToolCalls
 
 INCOMPLETE = {"max_output_tokens": "length", "content_filter": "content_filter"}
-"""By the vendor's reason for an incomplete answer, our finish reason; every other reason is a failure."""
+"""Our finish reason for each of the vendor's reasons for an incomplete answer; every other reason is a failure."""
 
 
 class _InputDetails(msgspec.Struct):
@@ -206,7 +206,7 @@ class _Answer:
         return self._calls.feed(place, arguments, call_id=item.call_id, name=item.name)
 
     def _said(self, place: int, delta: str) -> Iterator[Piece]:
-        """Text of the message at `place`; a model may write a short message before its answer."""
+        """The text of the message at `place`. A model may write a short message before its answer."""
         if not (text := self._text.feed(delta)):
             return
         begins = bool(self._messages) and place not in self._messages

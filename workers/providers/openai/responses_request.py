@@ -84,7 +84,7 @@ def _choice(choice: ToolChoice) -> str | dict[str, Any]:
 
 
 def _items(message: Message, model: Model) -> Iterator[Item]:
-    """The items of a message: itself, or the blocks of an answer in the order in which the model made them."""
+    """The items of a message: the message itself, or the blocks of an answer in the order in which the model made them."""
     if message.role == "tool":
         yield {"type": "function_call_output", "call_id": message.tool_call_id, "output": _content(message, model)}
     elif message.role == "assistant":

@@ -1,5 +1,5 @@
-"""Thoughts of the Responses API: a summary as it is written, and at the end of each thought the whole
-thought, encrypted.
+"""Thoughts of the Responses API: the summary piece by piece, and at the end of each thought the whole thought,
+encrypted.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from workers.providers.protocol import Thinking
 from workers.providers.wire.text import SurrogateJoiner
 
 PARAGRAPH = "\n\n"
-"""Separates two parts of one text."""
+"""The text between two parts of a summary."""
 
 
 class _Thought:

@@ -1,8 +1,8 @@
-"""JSON answers from models that can be held to JSON only by a tool: they must call it, and the call's arguments are the
-answer.
+"""JSON answers from models that can be held to JSON only by a tool: they must call the tool, and the call's arguments
+are the answer.
 
-Neither providers nor callers know of it: the tool is added to the request, and its call in the answer is turned back into
-text.
+Neither providers nor callers know about the tool: it is added to the request, and its call in the answer is turned back
+into text.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from workers.providers.protocol import Finished, Joined, Piece, ProviderRequest,
 from workers.providers.wire.unwrapping import Unwrapping
 
 HELD_MAX = 65_536
-"""Most characters that are held; a longer text is no remark before a call."""
+"""The most characters that are held back; a longer text is no remark before a call."""
 
 
 def with_answer_tool(request: ProviderRequest) -> tuple[ProviderRequest, AnswerPieces | None]:
-    """The request with the tool, and the converter of the answer's pieces; None if nothing needs converting.
+    """The request with the answer's tool, and the converter of the answer's pieces; None if nothing needs converting.
 
-    Beside the caller's tools the model chooses: it must call one of them, or the answer's. A model that must call one of
-    the caller's tools gives no answer, so nothing is held to JSON.
+    If the caller offers tools, too, the model must call one of these or the answer's tool, as it chooses. A model that
+    must call one of the caller's tools gives no answer in this turn, so nothing is held to JSON.
     """
     answer = request.sampling.json_answer
     if answer is None or json_form(request.model, request.tools, answer) != "tool":
@@ -40,7 +40,7 @@ def with_answer_tool(request: ProviderRequest) -> tuple[ProviderRequest, AnswerP
 
 
 class AnswerPieces:
-    """Turns the call of the tool `name` into the answer's text. Other calls are kept and counted anew."""
+    """Turns the call of the tool `name` into the answer's text. Other calls are kept, and counted anew without it."""
 
     def __init__(self, name: str, *, wrapped: bool) -> None:
         self._name = name
@@ -103,7 +103,7 @@ class AnswerPieces:
             yield Joined("".join(held), 0)
 
     def _rest(self) -> Iterator[Piece]:
-        """The held text at the end: a model that wrote text instead of calling has answered so."""
+        """The held text at the end: a model that wrote text instead of calling a tool has answered with this text."""
         yield from self._release()
         if self._unwrapping and (text := self._unwrapping.finish()):
             yield Joined(text, 0)

@@ -1,7 +1,8 @@
 """Recognises vendors' refusals that are the caller's fault, by their words, and gives the message for the caller.
 
-Faults that can be known beforehand are refused before anything is held (`shared/catalogue/faults.py`); these are the rest.
-Unknown words mean that this service asked wrongly, and an operator is alerted (`workers/request/reporting.py`).
+Faults that can be known beforehand are refused before anything is held (`shared/catalogue/faults.py`); these are the
+rest. A refusal in unknown words means that this service asked wrongly, and an operator is alerted
+(`workers/request/reporting.py`).
 """
 
 from __future__ import annotations
@@ -90,15 +91,13 @@ MEANINGS = (
         "The vendor refuses the order of `messages`, or an empty one: user and assistant take turns, the user first.",
     ),
 )
-"""The first that matches counts. The words are those of vendors' errors as users report them, read 2026-11; the simulator
-(`deploy/simulator`) and `vendor_limits.py` name single sources.
+"""The meanings of vendors' words; the first that matches counts. The words are those of vendors' errors as users report
+them, read 2026-11; the simulator (`deploy/simulator`) and `vendor_limits.py` name single sources.
 """
 
 
 class ThoughtsRefused(InvalidRequest):
-    """The vendor does not recognise a thought that it is said to have made: the request may be repeated
-    without thoughts.
-    """
+    """The vendor does not recognise a thought that is said to be its own. The request may be repeated without thoughts."""
 
 
 def callers_fault(prose: str) -> InvalidRequest | None:

@@ -1,8 +1,9 @@
-"""Batches the reads of many slow streams: bytes that arrive within a while are read together, and all due streams are read
-in one turn.
+"""Reads many slow streams in batches: bytes of a stream that arrive within a short time are read together, and all due
+streams are read in one turn.
 
-A token that is read, flushed and written by itself finds every cache cold, in four processes; two tokens of one stream and
-twenty of different ones together cost little more than one. Network drivers coalesce interrupts for the same reason.
+A token that is read, flushed and written by itself finds every CPU cache cold, in four processes; two tokens of one
+stream, and twenty of different streams together, cost little more than one. Network drivers coalesce interrupts for the
+same reason.
 """
 
 from __future__ import annotations
@@ -15,9 +16,11 @@ from collections.abc import Iterator
 import aiohttp
 
 TICK_S = 0.01
-"""Reads are due at multiples of this time, so that they are due together."""
+"""The grid of reads in seconds: all reads are due at multiples of it, so that many are due together."""
 GAP_PER_STREAM_S = 0.0005
-"""Gap between two reads per open stream: a process reads only so often, and few streams are read without delay."""
+"""Seconds between two reads of a stream, for each open stream: so a process has a bounded number of reads, and few
+streams are read without delay.
+"""
 TRICKLE_BYTES = 1_024
 """A stream whose read brought more bytes is not slow."""
 
@@ -60,7 +63,7 @@ class StreamReads:
         return chunk
 
     async def pause(self, read_bytes: int) -> None:
-        """Let bytes gather, after a read that brought `read_bytes`."""
+        """Wait for more bytes to gather, after a read that brought `read_bytes`."""
         begun, self._begun = self._begun, True
         gap_s = self._all_streams.gap_s()
         if begun and gap_s and read_bytes <= TRICKLE_BYTES:
@@ -70,8 +73,9 @@ class StreamReads:
 
     @contextlib.contextmanager
     def _left_to_the_kernel(self) -> Iterator[None]:
-        """Leave arriving bytes in the kernel's buffer, which saves reads; otherwise aiohttp reads them. This does not work
-        with TLS, whose transport reads anyway, and loses what it holds if the vendor resets the connection.
+        """Leave arriving bytes in the kernel's buffer during the block, which saves reads; otherwise aiohttp reads
+        them. This does not work with TLS, whose transport reads anyway, and loses the bytes in its buffer if the vendor
+        resets the connection.
         """
         connection = self._response.connection
         transport = connection.transport if connection else None

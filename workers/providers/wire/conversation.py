@@ -1,5 +1,5 @@
-"""A conversation in the form that vendors with strict turns require: instructions apart, user and assistant alternating,
-nothing blank, and every tool call answered at the beginning of the user's next turn.
+"""A conversation in the form that vendors with strict turns require: instructions apart, user and assistant
+alternating, nothing blank, and every tool call answered at the beginning of the user's next turn.
 
 The front door refuses conversations that cannot be converted (`shared/catalogue/turns.py`); refusals here are a second
 check.
@@ -23,8 +23,8 @@ from shared.thoughts import Thought, in_order
 from workers.providers.protocol import ProviderRequest
 
 NOT_AN_OBJECT = "invalid_arguments"
-"""The argument that carries arguments which are no object, as in Vercel's AI SDK (github.com/vercel/ai/issues/14442, read
-2026-11).
+"""The name of the argument that contains arguments which are no object, as in Vercel's AI SDK
+(github.com/vercel/ai/issues/14442, read 2026-11).
 """
 
 NAMED_MAX = 10
@@ -40,7 +40,7 @@ class ToolResult(msgspec.Struct, frozen=True):
 
 
 class CachePoint(msgspec.Struct, frozen=True):
-    """The vendor's cache should keep what comes before. It exists only if marks are asked for."""
+    """A place up to which the vendor's cache should keep the request. It exists only if marks are asked for."""
 
     long: bool
 
@@ -50,8 +50,8 @@ Spoken = Part | ToolCall | ToolResult | Thought | CachePoint
 
 
 class Turn(msgspec.Struct):
-    """Everything that one side said until the other spoke, in parts. `role` is `user` or `assistant`; tool results are the
-    user's, thoughts the assistant's.
+    """Everything that one side said until the other side spoke, in parts. `role` is `user` or `assistant`; tool results
+    belong to the user, thoughts to the assistant.
     """
 
     role: str
@@ -70,7 +70,7 @@ class Conversation(msgspec.Struct, frozen=True):
     turns: list[Turn]
 
     def has_calls(self) -> bool:
-        """Whether tools were called in it."""
+        """Whether the conversation has tool calls."""
         return any(isinstance(part, ToolCall) for turn in self.turns for part in turn.parts)
 
 
@@ -103,11 +103,12 @@ def conversation(messages: list[Message], *, marked: bool = False) -> Conversati
 
 
 def arguments(call: ToolCall) -> dict[str, Any]:
-    """The arguments of a call in the history, for vendors that take an object; what a model wrote may not be one.
+    """The arguments of a call in the history, for vendors that take an object. The text that a model wrote may be no
+    object.
 
-    No text and null mean no arguments. An object that was written as a string is that object. Anything else, such as text
-    that an output limit cut off, becomes the only argument, so that the model sees what it wrote beside the result that
-    says so. Raises `InvalidRequest`, which names the call, before it decodes too much.
+    An empty text and null mean no arguments. An object that was written as a string is taken as that object. Anything
+    else, such as text that an output limit cut off, becomes the only argument, so that the model sees its own text next
+    to the result. Raises `InvalidRequest`, which names the call, before too much is decoded.
     """
     text = (call.arguments.strip() or "{}").encode()
     where = f"`messages`: what the tool call {_quoted(call.id)} was made with"
@@ -140,7 +141,7 @@ def refuse_tools(request: ProviderRequest) -> None:
 
 
 def _said(message: Message, open_calls: dict[str, ToolCall]) -> tuple[str, list[Spoken]]:
-    """The role that speaks, and its parts. `open_calls` tracks the calls that wait for results."""
+    """The role of the speaker, and the parts of the message. `open_calls` tracks the calls that wait for results."""
     if message.role == "tool":
         return "user", [_result(message, open_calls)]
     _check_answered(open_calls)
@@ -153,8 +154,8 @@ def _said(message: Message, open_calls: dict[str, ToolCall]) -> tuple[str, list[
 
 
 def _with_points(message: Message, parts: list[Spoken]) -> list[Spoken]:
-    """The parts with cache points. A mark comes after its part, or after the part before if its own is blank. A tool result
-    is one part.
+    """The parts with cache points. A point comes after the marked part, or after the part before if the marked part is
+    blank. A tool result is one part.
     """
     if message.role == "tool":
         return [*parts, CachePoint(message.cache_marks[-1].long)]
@@ -172,7 +173,7 @@ def _with_points(message: Message, parts: list[Spoken]) -> list[Spoken]:
 
 
 def _pointed_among_thoughts(message: Message, said: Sequence[str | Part], marks: dict[int, CachePoint]) -> list[Spoken]:
-    """The parts of an answer with thoughts, whose text is one part, so it is cut after each marked part."""
+    """The parts of an answer with thoughts. Its text is a single part, so the text is cut after each marked part."""
     lengths = (0 if isinstance(part, ImagePart) else len(part if isinstance(part, str) else part.text) for part in said)
     cuts = {end: marks[place] for place, end in enumerate(accumulate(lengths)) if place in marks}
     told, called = 0, len(said)
@@ -207,8 +208,8 @@ def _result(message: Message, open_calls: dict[str, ToolCall]) -> ToolResult:
 
 
 def _put_in_order(before: Turn, turn: Turn) -> None:
-    """Order results as their calls, because Gemini distinguishes two calls of one function by their order, and remove cache
-    points that then stand twice in a row.
+    """Put results into the order of their calls, because Gemini distinguishes two calls of one function by their order,
+    and remove cache points that then stand twice in a row.
     """
     places = {part.id: place for place, part in enumerate(before.parts) if isinstance(part, ToolCall)}
     last = len(before.parts)

@@ -1,4 +1,4 @@
-"""Fits a request to its vendor, and undoes the changes in the answer. Neither providers nor callers know of it."""
+"""Fits a request to its vendor, and undoes the changes in the answer. Neither providers nor callers know about them."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ class Undoing(Protocol):
 
 
 class Fitted:
-    """`request` is sent to the vendor; the pieces of its answer go through `undone`."""
+    """A request that fits its vendor: `request` is sent, and the pieces of its answer go through `undone`."""
 
     def __init__(self, request: ProviderRequest) -> None:
         request, answer = with_answer_tool(request)
         request, names = with_identifiers(request)
         messages = beside(with_labels(with_own_thoughts(request.messages, request.model)), request.model)
         self.request = msgspec.structs.replace(request, messages=messages, tools=with_objects(request.tools))
-        # names first, because the answer's tool is known by its own one; thoughts last, because they are signed for the
-        # text and the calls that the caller gets
+        # names first, because the answer's tool is known by its own name; thoughts last, because they are signed for
+        # the text and the calls that the caller gets
         self._undoings: list[Undoing] = [
             undoing for undoing in (names, answer, thoughts_for(request, answered=answer is not None)) if undoing
         ]

@@ -1,9 +1,9 @@
 """Converts names of tools and ids of calls that a vendor does not take (`shared/catalogue/tool_limits.py`).
 
-The same name or id always gives the same result, so that a call, its result and the next request match. Names in an answer
-are converted back; ids in an answer are the vendor's own and kept. A call with the id of an earlier one, from clients that
-count anew in each turn, gets another id: Claude requires all of them to differ, and DeepSeek says "Duplicate value for
-'tool_call_id'" (read 2026-11).
+The same name or id always gives the same result, so that a call, its result and the next request match. Names in an
+answer are converted back; ids in an answer are the vendor's own and stay. Some clients count ids anew in each turn, so
+that a call has the id of an earlier one; it gets another id, because Claude requires all of them to differ, and
+DeepSeek says "Duplicate value for 'tool_call_id'" (read 2026-11).
 """
 
 from __future__ import annotations
@@ -55,8 +55,8 @@ class CallersNames:
 
 
 def short_name(name: str) -> str:
-    """A name of at most 64 letters, digits, `_` and `-` that begins with a letter or `_`: as much of the name as fits, and
-    a digest.
+    """A name of at most 64 letters, digits, `_` and `-` that begins with a letter or `_`: the beginning of the name as
+    far as it fits, and a digest.
     """
     plain = NO_NAME.sub("_", name)
     start = plain if re.match("[a-zA-Z_]", plain) else f"_{plain}"
@@ -77,7 +77,7 @@ class _Ids:
     def __init__(self, limits: ToolLimits) -> None:
         self._limits = limits
         self._given: dict[str, str] = {}
-        """By the caller's id, the id of the last call that has it: a result answers that call."""
+        """By the caller's id, the id of the last call that has it: a result belongs to that call."""
         self._taken: set[str] = set()
 
     def of_call(self, one: str) -> str:

@@ -1,4 +1,4 @@
-"""Moves instructions to the role, or the place, that the model knows."""
+"""Moves instructions to the role, or to the place, that the model knows."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from shared.chat import INSTRUCTIONS, Message, TextPart
 
 
 def fit(messages: list[Message], model: Model) -> list[Message]:
-    """The conversation with its instructions as `model.system_prompt` says."""
+    """The conversation with its instructions where `model.system_prompt` says."""
     match model.system_prompt:
         case "native":
             return _with_role(messages, "system")
@@ -24,7 +24,7 @@ def _with_role(messages: list[Message], role: str) -> list[Message]:
 
 
 def _folded(messages: list[Message]) -> list[Message]:
-    """Put the instructions at the beginning of the first user turn; without one they become a user turn."""
+    """Put the instructions at the beginning of the first user turn; if there is none, they become a user turn."""
     instructions = "\n\n".join(m.text() for m in messages if m.role in INSTRUCTIONS and m.text().strip())
     rest = [m for m in messages if m.role not in INSTRUCTIONS]
     if not instructions:

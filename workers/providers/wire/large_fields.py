@@ -1,9 +1,9 @@
 """Keeps large fields of a request's body (messages, tools, schemas) away from a vendor's SDK.
 
-An SDK validates, copies and converts each value in Python, in one turn of the event loop: Google's takes 15 s for a message
-of 160,000 parts, AWS's 0.75 s, and every other stream of the worker waits meanwhile. So the SDK is given only small fields.
-It decides address, headers and signature, and before its request is signed or sent, the rest is put into the body, already
-encoded.
+An SDK validates, copies and converts each value in Python, in one turn of the event loop: Google's takes 15 s for a
+message of 160,000 parts, AWS's 0.75 s, and every other stream of the worker waits. So the SDK is given only small
+fields. It decides address, headers and signature. Before its request is signed or sent, the large fields are put into
+the body, already encoded.
 """
 
 from __future__ import annotations
@@ -50,8 +50,8 @@ def put_in(fields: Mapping[str, Any]) -> Iterator[None]:
 
 
 def whole_body(body: bytes) -> bytes:
-    """The SDK's body with the fields of the current task's call. An object in both is merged; a stand-in that the SDK
-    required is replaced.
+    """The SDK's body with the fields of the current task's call. If both have the same object, the two are merged; a
+    placeholder that the SDK required is replaced.
     """
     fields = _fields.get()
     if not fields:

@@ -1,5 +1,5 @@
-"""Reads the numbers of tokens from vendors' messages about too long prompts, if they make sense; nothing else of the text
-is kept.
+"""Reads the numbers of tokens from vendors' messages about too long prompts, if the numbers make sense; nothing else of
+the text is kept.
 """
 
 from __future__ import annotations

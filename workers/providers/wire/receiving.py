@@ -1,6 +1,7 @@
-"""Room for an answer that is read as a whole.
+"""Room in memory for an answer that is read as a whole.
 
-The maker of a call says how room is obtained; code that reads the body finds that through the context of its task.
+The maker of a call says how room is obtained; code that reads the body finds the maker's function through the context
+of its task.
 """
 
 from __future__ import annotations
@@ -18,8 +19,8 @@ async def _as_much_as_comes(_: int) -> None:
 
 
 class _Call:
-    """One call. A connection that was opened for it keeps its context, and so this object alive; it must not reference the
-    answer.
+    """The room of one call. A connection that was opened for the call keeps its context, and so this object, alive; the
+    object must not reference the answer.
     """
 
     def __init__(self, room: Room) -> None:
@@ -32,7 +33,7 @@ _under_way: ContextVar[_Call] = ContextVar("receiving", default=_NO_CALL)
 
 @contextmanager
 def receiving(room: Room) -> Iterator[None]:
-    """Bodies that are read within the block ask `room` as they grow."""
+    """Make bodies that are read within the block ask `room` as they grow."""
     call = _Call(room)
     token = _under_way.set(call)
     try:
@@ -43,5 +44,5 @@ def receiving(room: Room) -> Iterator[None]:
 
 
 async def has_room_for(size: int) -> None:
-    """Return once the current task's call may hold `size` bytes."""
+    """Wait until the current task's call may hold `size` bytes."""
     await _under_way.get().room(size)

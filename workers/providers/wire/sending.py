@@ -1,8 +1,8 @@
-"""The progress of one call to a vendor: not sent yet, received by the vendor, or refused. The cost of a cancelled request
-depends on it.
+"""The progress of one call to a vendor: not sent yet, received by the vendor, or refused. The cost of a cancelled
+request depends on it.
 
-The SDKs do not return before the vendor answers, so their transports report both moments here. The maker of a call opens a
-`Sending` around it; a transport finds it through the context of its task.
+The SDKs do not return before the vendor answers, so their transports report both moments here. The maker of a call
+opens a `Sending` around it; a transport finds that object through the context of its task.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ REFUSED_FROM = 400
 
 
 class Sending:
-    """One call. `changed` is called with whether the vendor has it: it was sent and not refused. `accepted`: the vendor has
-    answered with success.
+    """The progress of one call. `changed` is called with whether the vendor has the call: it was sent and not refused.
+    `accepted` is true once the vendor has answered with success.
     """
 
     def __init__(self, changed: Callable[[bool], None]) -> None:
@@ -35,18 +35,18 @@ class Sending:
         self.accepted = False
 
     def sent(self) -> None:
-        """The last byte was written. A vendor that has only a part of a request computes nothing."""
+        """Note that the last byte was written. A vendor that has only a part of a request computes nothing."""
         if not self._refused:  # a vendor may refuse before it has read everything
             self._changed(True)  # noqa: FBT003 - what the callback takes
 
     def refused(self) -> None:
-        """The vendor refused; the rest of its answer may still be on its way."""
+        """Note that the vendor refused; the rest of its answer may still be on its way."""
         self._refused = True
         self._changed(False)  # noqa: FBT003
 
     def over(self) -> None:
-        """Nobody listens any more. A connection that was opened for this call keeps its context, and so this object alive;
-        it must not reference the request.
+        """Stop listening. A connection that was opened for this call keeps its context, and so this object, alive; the
+        object must not reference the request.
         """
         self._changed = _nobody
 
@@ -61,7 +61,7 @@ _under_way: ContextVar[Sending] = ContextVar("sending", default=_UNHEARD)
 
 @contextmanager
 def sending(changed: Callable[[bool], None]) -> Iterator[Sending]:
-    """Calls to vendors within the block report their progress to `changed`."""
+    """Make calls to vendors within the block report their progress to `changed`."""
     call = Sending(changed)
     token = _under_way.set(call)
     try:
@@ -80,7 +80,7 @@ class WholeBody(aiohttp.BytesPayload):
     """A request's body for aiohttp, which reports when all of it is written."""
 
     async def write_with_length(self, writer: AbstractStreamWriter, content_length: int | None) -> None:
-        """Write the body; return when its last part has been given to the socket, or is the next to be."""
+        """Write the body. Returns when its last part has been given to the socket, or is the next to be given."""
         body = memoryview(self._value)[:content_length]
         for start in range(0, len(body), PIECE_BYTES):
             if start:
@@ -90,8 +90,8 @@ class WholeBody(aiohttp.BytesPayload):
 
 
 def aiohttp_trace() -> aiohttp.TraceConfig:
-    """Make a session of aiohttp report refusals, and treat a redirect as one instead of following it: APIs have no
-    redirects, and the call would go to somebody else.
+    """Make a session of aiohttp report refusals, and treat a redirect as a refusal instead of following it: vendors'
+    APIs have no redirects, and the call would go to somebody else.
     """
     trace = aiohttp.TraceConfig()
     trace.on_request_redirect.append(_redirected)

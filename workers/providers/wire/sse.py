@@ -30,7 +30,7 @@ class DataLines:
         return [line[5:].strip() for line in lines if line.startswith(b"data:")]
 
     def finish(self) -> list[bytes]:
-        """What is left at the end."""
+        """The payload without a line end that is left at the end."""
         return self.feed(b"\n")
 
 

@@ -13,7 +13,7 @@ from workers.providers.protocol import Joined
 
 T = TypeVar("T")
 JOINED_MAX = 16_384
-"""Longest joined text piece, in characters; longer ones would delay slow readers."""
+"""Characters of the longest joined piece of text; longer ones would delay slow readers."""
 HIGH_SURROGATES = range(0xD800, 0xDC00)
 
 
@@ -76,7 +76,7 @@ class SurrogateJoiner:
         return text if text.isascii() else whole_characters(text)
 
     def finish(self) -> str:
-        """What is left at the end."""
+        """The text that is left at the end."""
         rest, self._half = self._half, ""
         return whole_characters(rest)
 

@@ -1,5 +1,5 @@
-"""Thoughts between vendors and callers. Of the thoughts that come back, a vendor gets its own only; of new ones, the caller
-gets what it asked for, with signatures that say which model made them.
+"""Passes thoughts between vendors and callers. Of the thoughts that callers send back, a vendor gets only its own. Of
+new thoughts, the caller gets what it asked for, with signatures that say which model made them.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from workers.providers.protocol import Finished, Joined, Piece, ProviderRequest,
 
 
 def with_own_thoughts(messages: list[Message], model: Model) -> list[Message]:
-    """The messages with only those thoughts and signatures that the model's vendor made, in its own form. The very same
-    list if there are none.
+    """The messages with only those thoughts and signatures that the model's vendor made, in the vendor's form. The very
+    same list if there are none.
     """
     if not any(message.thoughts or any(call.signature for call in message.tool_calls) for message in messages):
         return messages
@@ -30,8 +30,8 @@ def without_thoughts(messages: list[Message]) -> list[Message]:
 
 
 def thoughts_for(request: ProviderRequest, *, answered: bool) -> HandedOn | None:
-    """The converter of the vendor's pieces; None if the caller gets no thoughts. A call that is `answered` as text is no
-    call in the caller's history, so thoughts before it cannot be sent back.
+    """The converter of the vendor's pieces; None if the caller gets no thoughts. If the answer's call is turned into
+    text (`answered`), the caller's history has no call, so thoughts before it cannot be sent back.
     """
     sampling = request.sampling
     if not sampling.hands_thoughts_on:
@@ -40,14 +40,14 @@ def thoughts_for(request: ProviderRequest, *, answered: bool) -> HandedOn | None
 
 
 class HandedOn:
-    """Shows thoughts, or signs them, or both. What is not handed on becomes a sign of life."""
+    """Shows thoughts, or signs them, or both. A thought that is not handed on becomes a sign of life."""
 
     def __init__(self, model: Model, *, shows: bool, signs: bool) -> None:
         self._model = model
         self._shows = shows
         self._signs = signs
         self._open: ThoughtPiece | None = None
-        """The last piece of the thought that is not signed yet."""
+        """The last piece of the thought that is not signed yet; None if there is none."""
         self._text: list[str] = []
         """The whole text of that thought."""
 
@@ -80,9 +80,7 @@ class HandedOn:
         return self._wrapped(piece.signature, redacted=piece.redacted)
 
     def _end(self) -> Iterator[Piece]:
-        """Sign a thought that its vendor did not sign, so that it is recognised later, if the vendor takes it back
-        unsigned.
-        """
+        """Sign a thought that its vendor did not sign, if the vendor takes it back unsigned: so it is recognised later."""
         last = self._open
         if last and any(self._text) and needs_no_signature(self._model):
             yield ThoughtPiece(last.index, signature=self._wrapped(None), pieces=0)

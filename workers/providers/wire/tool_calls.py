@@ -1,4 +1,4 @@
-"""Turns tool calls as vendors write them into pieces that keep the promises of `protocol.py`."""
+"""Turns vendors' tool calls into pieces that keep the promises of `protocol.py`."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from workers.providers.wire import vendor_errors
 from workers.providers.wire.text import SurrogateJoiner, whole_characters
 
 BEGINNINGS_BYTES_MAX, BYTES_PER_CALL = 1_000_000, 64
-"""Most bytes of all ids and names of an answer's calls and of arguments before a name, and the bytes of a call beside
-these; no model makes so many calls.
+"""The most bytes of all ids and names of an answer's calls and of arguments before a name, and the bytes that a call
+counts beside these; no model makes so many calls.
 """
 
 
 class _Call(msgspec.Struct):
-    """A call in progress; `place` is its index among the calls, whatever the vendor counts."""
+    """A call in progress; `place` is its index among the calls, whatever else the vendor counts."""
 
     place: int
     id: str
@@ -43,7 +43,9 @@ class _Nameless(msgspec.Struct):
 
 
 class ToolCalls:
-    """The calls of one answer. The vendor's own index may count other things too (Converse: every block), or be missing."""
+    """The calls of one answer. The vendor's own index may count other things, too (Converse counts every block), or be
+    missing.
+    """
 
     def __init__(self) -> None:
         self._calls: dict[int, _Call] = {}
@@ -54,8 +56,9 @@ class ToolCalls:
     def feed(
         self, index: int, arguments: str, *, call_id: str | None = None, name: str | None = None
     ) -> Iterator[CallPiece | Thinking]:
-        """The pieces of the vendor's call `index`. A call begins with its name; what arrives before is held back and counts
-        as a sign of life. Raises `AnswerTooLong` if too much is held, or there are too many calls.
+        """The pieces of the vendor's call `index`. A call begins with its name; arguments that arrive before the name
+        are held back, and count as a sign of life. Raises `AnswerTooLong` if too much is held back, or if there are too
+        many calls.
         """
         call_id = call_id and whole_characters(call_id)
         call = self._calls.get(index)
@@ -80,8 +83,8 @@ class ToolCalls:
                 yield CallPiece(call.place, rest)
 
     def reason(self, reason: str) -> str:
-        """The finish reason: an answer with calls that stopped has `tool_calls`, whatever the vendor says. Gemini says
-        STOP, OpenAI `stop` if the tool was named in the request; `tool_calls` without a call is a `stop`.
+        """The finish reason: a stopped answer with calls has `tool_calls`, whatever the vendor says. Gemini says STOP,
+        OpenAI `stop` if the tool was named in the request; `tool_calls` without a call becomes `stop`.
         """
         return "tool_calls" if reason == "stop" and self._begun else reason
 

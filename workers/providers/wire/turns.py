@@ -10,7 +10,9 @@ SIDES = {"user", "assistant"}
 
 
 def in_turn(messages: list[Message]) -> list[Message]:
-    """The messages with such neighbours joined: one text with a paragraph each, or a list of parts if there are images."""
+    """The messages with consecutive ones of one side joined: as one text with a paragraph each, or as a list of parts
+    if there are images.
+    """
     talk: list[Message] = []
     for message in messages:
         last = talk[-1] if talk else None

@@ -10,14 +10,16 @@ HEAD_MAX = 4_096
 
 
 class Unwrapping:
-    """Feed the text of `{"<name>": <value>}`; gives the value's text. Text that begins otherwise is passed on unchanged."""
+    """Takes the value out of `{"<name>": <value>}`: feed the text of the object, and get the text of the value. Text
+    that begins in another way is passed on unchanged.
+    """
 
     def __init__(self, name: str) -> None:
         self._head = re.compile(rf'\s*\{{\s*"{re.escape(name)}"\s*:\s*')
         self._begun: list[str] = []
         self._begun_length = 0
         self._inside: bool | None = None
-        """Whether the value has begun; None until that is known."""
+        """True once the value has begun, false if the text is no such object; None until that is known."""
         self._depth = 0
         self._in_string = False
         self._escaped = False
@@ -38,7 +40,7 @@ class Unwrapping:
         return self._of_value(text) if self._inside else text
 
     def finish(self) -> str:
-        """What is left at the end; there is something only if the text was no object."""
+        """The text that is left at the end; there is some only if the text was no such object."""
         return self._taken()
 
     def _taken(self) -> str:

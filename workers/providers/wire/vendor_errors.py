@@ -1,8 +1,8 @@
 """The errors for vendors' failures, worded alike for all vendors.
 
-A message never contains the vendor's text, which may quote a prompt or a key, but only identifiers (`rate_limit_exceeded`,
-`ValidationException`) and counts of tokens. If a vendor says something only in prose, the text is searched for its meaning
-and not kept.
+A message never contains the vendor's text, which may quote a prompt or a key. It contains only identifiers
+(`rate_limit_exceeded`, `ValidationException`) and counts of tokens. If a vendor states a fact only in prose, the text
+is searched for that meaning and not kept.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class Redirected(OperatorCredentials):
 
 
 class Throttled(ProviderBusy):
-    """There were too many calls; the vendor itself is well."""
+    """There were too many calls; the vendor itself works."""
 
 
 class CreditUsedUp(OperatorCredentials):
@@ -63,7 +63,7 @@ class CreditUsedUp(OperatorCredentials):
 
 
 class NotHere(OperatorCredentials):
-    """The operator's account may not call this model, or not in this region; another account or region may."""
+    """The operator's account may not call this model, or may not call it in this region. Another account or region may."""
 
 
 class OutOfTime(ProviderTimeout):
