@@ -27,7 +27,8 @@ from shared.runtime.metrics import STAGE_SECONDS
 from workers.request.billing import Received
 from workers.request.end_writer import EndWriter
 from workers.request.fallbacks import may_go_on, next_is_well, told_with_chain, tried_now, with_its_marks
-from workers.request.journal_writer import ChunkWriter, WholeAnswer
+from workers.request.joined_parts import WholeAnswer
+from workers.request.journal_writer import ChunkWriter
 from workers.request.past import Past, look_back, packed_lost
 from workers.request.reporting import alert_operator, report_fallback
 from workers.request.resuming import resume_calls

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from shared.ledger.settler import Settler
     from workers.loop.lease import Lease
     from workers.request.billing import Received
-    from workers.request.journal_writer import ChunkWriter, WholeAnswer
+    from workers.request.joined_parts import WholeAnswer
+    from workers.request.journal_writer import ChunkWriter
 
 log = structlog.get_logger(__name__)
 

@@ -6,7 +6,7 @@ import tracemalloc
 
 from shared.chat import CallPiece
 from shared.job import Chunk
-from workers.request.journal_writer import WholeAnswer
+from workers.request.joined_parts import WholeAnswer
 
 TOKENS = 50_000
 
