@@ -27,7 +27,7 @@ from shared.errors import (
 from shared.queue.known import cancelled_among
 from shared.queue.upstreams import FAILS, none_is_available
 from workers.request.past import note_calls
-from workers.request.retry import delay_before_retry
+from workers.request.retry import Retries, is_flex
 from workers.upstreams.routes import NoneAvailable, Route
 
 if TYPE_CHECKING:
@@ -47,18 +47,6 @@ SPREAD_MAX_S = 1.0
 NO_CAPACITY = (
     "The vendor had no capacity at the tier flex until the request's deadline: try again later, or without it."
 )
-
-
-def waits_for_capacity(job: Job, error: RebootError) -> bool:
-    """Whether the call was refused only for now, so that it does not count as a failed try. At the tier flex a refusal
-    for lack of capacity is such a case until the deadline, because vendors promise no capacity there. At other tiers it
-    is one if the vendor says how long to wait.
-    """
-    return isinstance(error, ProviderBusy) and (_is_flex(job) or error.asked_wait_s is not None)
-
-
-def _is_flex(job: Job) -> bool:
-    return job.model.service_tier == "flex"
 
 
 async def nobody_is_next() -> bool:
@@ -81,11 +69,11 @@ class NextCall:
         next_is_well: Callable[[], Awaitable[bool]],
     ) -> None:
         self._job = job
-        self._is_patient = _is_flex(job) or (job.batch_line is not None and not job.fallbacks)
         self._routes = routes
         self._client = client
         self._settings = settings
         self._received = received
+        self._retries = Retries(job, received, settings)
         self._failed_upstreams: set[str] = set()
         """Upstreams that have failed in the present round."""
         self._next_is_well = next_is_well
@@ -119,7 +107,7 @@ class NextCall:
         self._failed_upstreams.clear()
         if begun:
             raise error
-        if not (isinstance(found, NoneAvailable) and not error.retryable and self._may_call_again()):
+        if not (isinstance(found, NoneAvailable) and not error.retryable and self._retries.may_call_again()):
             await self._wait_or_give_up(error)
         await self.ask_whether_it_is_wanted(error)
         return await self.first()
@@ -143,7 +131,7 @@ class NextCall:
         moment.
         """
         wait_s, now_ms, received = unavailable.wait_s, clock.now_ms(), self._received
-        has_turn = unavailable.in_turn and self._age_s() <= self._settings.upstream_throttled_s
+        has_turn = unavailable.in_turn and self._retries.age_s <= self._settings.upstream_throttled_s
         if unavailable.serves or has_turn or not received.waits_since_ms:
             received.waits_since_ms = now_ms
         known = wait_s if wait_s < self._settings.deadline_max_s else None
@@ -152,12 +140,12 @@ class NextCall:
             self._settings.upstream_wait_s * (1 + unavailable.tried) - (now_ms - received.waits_since_ms) / 1000
         )
         delay_s = self._spread(min(wait_s, LOOKS_AGAIN_S))
-        if not self._is_patient:
+        if not self._retries.is_patient:
             if wait_s > patience_s or patience_s <= 0 or await self._prefers_next_model():
                 raise error
             delay_s = min(delay_s, patience_s)
         if delay_s >= self._job.left_s():
-            raise Expired(NO_CAPACITY) if _is_flex(self._job) else error
+            raise Expired(NO_CAPACITY) if is_flex(self._job) else error
         if delay_s > self._settings.retry_in_place_s:
             await self._defer(delay_s, error)
         with self._routes.waiting():
@@ -170,9 +158,9 @@ class NextCall:
         """
         wait_s = route.turn.in_s
         error = none_is_available(self._job.model.name, FAILS, wait_s)
-        is_old = not self._is_patient and self._age_s() > self._settings.upstream_throttled_s
+        is_old = self._retries.is_throttled_for_good
         if wait_s >= self._job.left_s():
-            raise Expired(NO_CAPACITY) if _is_flex(self._job) else error
+            raise Expired(NO_CAPACITY) if is_flex(self._job) else error
         if is_old or await self._prefers_next_model():
             raise error
         await asyncio.sleep(wait_s)
@@ -197,8 +185,8 @@ class NextCall:
         return wait_s * random.uniform(1, 1.1) + random.uniform(0, together_s)  # noqa: S311 - spreads load
 
     async def _wait_or_give_up(self, error: RebootError) -> None:
-        delay_s = self._delay_before_retry(error)
-        if delay_s is None and _is_flex(self._job) and isinstance(error, ProviderBusy):
+        delay_s = self._retries.delay_after(error)
+        if delay_s is None and is_flex(self._job) and isinstance(error, ProviderBusy):
             raise Expired(NO_CAPACITY) from error
         if delay_s is None:
             raise self._with_replacement(error)
@@ -242,30 +230,3 @@ class NextCall:
             raise error from None
         if is_cancelled:
             raise Cancelled("The request was cancelled.")
-
-    def _delay_before_retry(self, error: RebootError) -> float | None:
-        left_s = self._job.left_s()
-        if waits_for_capacity(self._job, error):
-            if not self._is_patient and self._age_s() > self._settings.upstream_throttled_s:
-                return None
-            refused = self._received.refused
-            return delay_before_retry(error, self._settings, calls=refused, calls_max=None, left_s=left_s)
-        calls, calls_max = self._rounds(), self._rounds_max()
-        return delay_before_retry(error, self._settings, calls=calls, calls_max=calls_max, left_s=left_s)
-
-    def _age_s(self) -> float:
-        return clock.now_s() - self._job.created_at.timestamp()
-
-    def _may_call_again(self) -> bool:
-        return self._rounds() < self._rounds_max()
-
-    def _rounds(self) -> int:
-        """The number of completed rounds. In a round each available upstream is called once. Refusals for lack of
-        capacity, and calls of other models, are not counted.
-        """
-        received = self._received
-        return received.attempts - received.refused - received.moved - self._job.calls_before
-
-    def _rounds_max(self) -> int:
-        batch = self._job.batch_line is not None  # nobody waits for a batch line
-        return (self._settings.batch_retries_max if batch else self._settings.vendor_retries_max) + 1

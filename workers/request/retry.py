@@ -5,12 +5,74 @@ from __future__ import annotations
 import random
 from typing import TYPE_CHECKING
 
-from shared.errors import RebootError
+from shared import clock
+from shared.errors import ProviderBusy, RebootError
 
 if TYPE_CHECKING:
+    from shared.job import Job
     from shared.settings import Settings
+    from workers.request.billing import Received
 
 DOUBLINGS_MAX = 30
+
+
+def is_flex(job: Job) -> bool:
+    """Whether the request was sold at the tier flex, at which vendors promise no capacity."""
+    return job.model.service_tier == "flex"
+
+
+def waits_for_capacity(job: Job, error: RebootError) -> bool:
+    """Whether the call was refused only for now, so that it does not count as a failed try. At the tier flex a refusal
+    for lack of capacity is such a case until the deadline. At other tiers it is one if the vendor says how long to wait.
+    """
+    return isinstance(error, ProviderBusy) and (is_flex(job) or error.asked_wait_s is not None)
+
+
+class Retries:
+    """The policy for one attempt, whose calls `received` counts."""
+
+    def __init__(self, job: Job, received: Received, settings: Settings) -> None:
+        self._job = job
+        self._received = received
+        self._settings = settings
+        self.is_patient = is_flex(job) or (job.batch_line is not None and not job.fallbacks)
+        """Whether the request waits for capacity until its deadline."""
+
+    @property
+    def age_s(self) -> float:
+        """Seconds since the request came."""
+        return clock.now_s() - self._job.created_at.timestamp()
+
+    @property
+    def is_throttled_for_good(self) -> bool:
+        """Whether the request has waited for upstreams that throttle as long as it may."""
+        return not self.is_patient and self.age_s > self._settings.upstream_throttled_s
+
+    def may_call_again(self) -> bool:
+        """Whether another round is allowed."""
+        return self._rounds() < self._rounds_max()
+
+    def delay_after(self, error: RebootError) -> float | None:
+        """Seconds to wait before the next call, or None to give up."""
+        left_s = self._job.left_s()
+        if waits_for_capacity(self._job, error):
+            if self.is_throttled_for_good:
+                return None
+            refused = self._received.refused
+            return delay_before_retry(error, self._settings, calls=refused, calls_max=None, left_s=left_s)
+        calls, calls_max = self._rounds(), self._rounds_max()
+        return delay_before_retry(error, self._settings, calls=calls, calls_max=calls_max, left_s=left_s)
+
+    def _rounds(self) -> int:
+        """The number of completed rounds. In a round each available upstream is called once. Refusals for lack of
+        capacity, and calls of other models, are not counted.
+        """
+        received = self._received
+        return received.attempts - received.refused - received.moved - self._job.calls_before
+
+    def _rounds_max(self) -> int:
+        batch = self._job.batch_line is not None  # nobody waits for a batch line
+        return (self._settings.batch_retries_max if batch else self._settings.vendor_retries_max) + 1
 
 
 def delay_before_retry(

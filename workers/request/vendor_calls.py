@@ -31,8 +31,9 @@ from workers.providers.wire.thoughts import without_thoughts
 from workers.request.billing import lose
 from workers.request.incoming import Incoming
 from workers.request.limits import bounded
-from workers.request.next_call import NextCall, nobody_is_next, waits_for_capacity
+from workers.request.next_call import NextCall, nobody_is_next
 from workers.request.own_names import with_own_names
+from workers.request.retry import waits_for_capacity
 from workers.request.tracing import vendor_span
 
 if TYPE_CHECKING:
