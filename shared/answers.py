@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 
 import msgspec
 
-from shared.chat import CallPiece, ToolCall, joined_calls
+from shared.chat import CallPiece, ToolCall
 from shared.job import AnswerPart, Chunk, Done
 from shared.thoughts import Thought, ThoughtPiece, in_order
 
@@ -55,6 +55,18 @@ def parts_of(done: Done) -> Iterator[AnswerPart]:
             case Thought():
                 yield ThoughtPiece(thoughts, one.text, one.signature, one.redacted, one.id)
                 thoughts += 1
+
+
+def joined_calls(pieces: Iterable[CallPiece]) -> tuple[ToolCall, ...]:
+    """The whole calls, in the order of their indexes."""
+    named: dict[int, tuple[str, str, str | None]] = {}
+    arguments: dict[int, list[str]] = {}
+    for piece in pieces:
+        call_id, name, signature = named.get(piece.index, ("", "", None))
+        named[piece.index] = piece.id or call_id, piece.name or name, piece.signature or signature
+        arguments.setdefault(piece.index, []).append(piece.arguments)
+    told = ((*named[index], "".join(arguments[index])) for index in sorted(named))
+    return tuple(ToolCall(call_id, name, written, signature) for call_id, name, signature, written in told)
 
 
 def _thought(pieces: list[ThoughtPiece], after_text: int, after_calls: int) -> Thought:

@@ -4,13 +4,10 @@ types, and every vendor's request is made of them.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Sequence
 from typing import Annotated, Any, Literal
 
 import msgspec
 
-from shared.money import divide_up
 from shared.thoughts import Thought
 
 Role = Literal["system", "developer", "user", "assistant", "tool"]
@@ -28,34 +25,6 @@ MESSAGES_CEILING, TOOLS_CEILING = 50_000, 4_096
 """The most messages and the most tools of a body, whatever an operator allows. A body with more is refused before its
 entries are decoded.
 """
-TOKENS_PER_MESSAGE_BOUND = 8
-"""The most tokens that a vendor's chat template adds to one message."""
-TOKENS_PER_TOOL_BOUND, TOKENS_FOR_TOOLS_BOUND = 64, 1_024
-"""The most tokens that a template adds to one tool's definition, or to a call and its result; and the most that hidden
-instructions for tools or for an answer's schema take. Anthropic documents 159 to 530 tokens of these
-(docs.claude.com/en/docs/agents-and-tools/tool-use, read 2026-11). A name that a vendor does not take grows by at most 10
-bytes, an id by 16 (`workers/providers/wire/identifiers.py`).
-"""
-TOKENS_PER_RESULT_BOUND = 96
-"""The most tokens of a tool result beside its text: if calls are sent as text, the tool's name is repeated in the
-result.
-"""
-BYTES_PER_TOKEN = 4
-"""Average UTF-8 bytes per token: about right for Latin, Chinese, Japanese and Korean text."""
-TEMPLATE_TOKENS_PER_MESSAGE = 4
-TYPICAL_IMAGE_TOKENS = 1_600
-"""Estimated tokens of one image if no vendor counted it; a row's bound may be a hundred times as much."""
-TOKENS_FOR_RESULT_IMAGES_BOUND = 128
-"""The most tokens, without the call's id, of the text that introduces images which are sent beside a tool's result
-(`workers/providers/wire/result_images.py`).
-"""
-
-WHOLE_ANSWER = "whole_answer"
-"""The only argument of `answer_tool` if the answer is wrapped; an answer is unlikely to have a property of this name."""
-_ALTERNATIVES = {"anyOf", "oneOf", "allOf", "$ref"}
-"""Keywords that vendors refuse at the root of a tool's schema."""
-_DEFINITIONS = ("$defs", "definitions")
-_REFERENCE = re.compile(rb'"\$ref":"#(?!/\$defs/|/definitions/)')
 
 
 class TextPart(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="text", tag_field="type"):
@@ -247,82 +216,3 @@ class Sampling(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 NO_TOOLS = Tools()
-
-
-def input_bound(
-    messages: Sequence[Message], tokens_per_image: int, tools: Tools = NO_TOOLS, json_answer: JsonAnswer | None = None
-) -> int:
-    """An upper bound of the input tokens: no tokenizer makes more tokens of a text than the text has UTF-8 bytes. An
-    answer's schema counts as a tool, because some models are given it as one.
-    """
-    talk = sum(
-        message.bytes_in() + TOKENS_PER_MESSAGE_BOUND + len(message.images()) * tokens_per_image for message in messages
-    )
-    talk += sum(TOKENS_PER_TOOL_BOUND * len(message.tool_calls) for message in messages)
-    talk += sum(TOKENS_PER_RESULT_BOUND for message in messages if message.role == "tool")
-    shown = [len(message.tool_call_id or "") for message in messages if message.role == "tool" and message.images()]
-    talk += sum(shown) + len(shown) * (TOKENS_PER_MESSAGE_BOUND + TOKENS_FOR_RESULT_IMAGES_BOUND)
-    sent = (*tools.offered, answer_tool(json_answer)) if json_answer else tools.offered
-    if not sent:
-        return talk
-    return talk + len(msgspec.json.encode(sent)) + len(sent) * TOKENS_PER_TOOL_BOUND + TOKENS_FOR_TOOLS_BOUND
-
-
-def estimated_input(
-    messages: Sequence[Message], tokens_per_image: int, tools: Tools = NO_TOOLS, json_answer: JsonAnswer | None = None
-) -> int:
-    """An estimate of the input tokens, at least 1, for calls that no vendor has counted."""
-    text = sum(message.bytes_in() for message in messages) + bytes_of_tools(tools, json_answer)
-    images = sum(len(message.images()) for message in messages) * min(tokens_per_image, TYPICAL_IMAGE_TOKENS)
-    return max(1, divide_up(text, BYTES_PER_TOKEN) + TEMPLATE_TOKENS_PER_MESSAGE * len(messages) + images)
-
-
-def bytes_of_tools(tools: Tools, json_answer: JsonAnswer | None) -> int:
-    """Bytes of the definitions as JSON; 0 when there are none."""
-    offered = len(msgspec.json.encode(tools.offered)) if tools.offered else 0
-    return offered + (len(msgspec.json.encode(json_answer)) if json_answer else 0)
-
-
-def answer_tool(answer: JsonAnswer) -> Tool:
-    """A tool whose arguments are the answer, for models that can be held to JSON in no other way. If `is_wrapped`, the
-    answer is its only argument.
-    """
-    schema = answer.schema or {"type": "object", "additionalProperties": True}
-    return Tool(
-        name=answer.name,
-        description=answer.description or "Gives the answer to the user. Call it to answer.",
-        parameters=_wrapped(schema) if is_wrapped(answer) else schema,
-        strict=answer.strict,
-    )
-
-
-def is_wrapped(answer: JsonAnswer) -> bool:
-    """Whether the answer has to be wrapped in an argument. The arguments of a call are an object with named properties,
-    and a model that is asked for any object calls the tool with an empty one (github.com/BerriAI/litellm/pull/35218,
-    read 2026-11).
-    """
-    schema = answer.schema or {}
-    return schema.get("type") != "object" or not schema.get("properties") or not _ALTERNATIVES.isdisjoint(schema)
-
-
-def _wrapped(schema: dict[str, Any]) -> dict[str, Any]:
-    """An object with the schema as its property. Definitions stay at the root; other references are changed to point into
-    the property.
-    """
-    moved = _REFERENCE.sub(rb'"$ref":"#/properties/%s' % WHOLE_ANSWER.encode(), msgspec.json.encode(schema))
-    inner: dict[str, Any] = msgspec.json.decode(moved)
-    definitions = {name: inner.pop(name) for name in _DEFINITIONS if name in inner}
-    wrapper = {"type": "object", "properties": {WHOLE_ANSWER: inner}, "required": [WHOLE_ANSWER]}
-    return {**wrapper, "additionalProperties": False, **definitions}
-
-
-def joined_calls(pieces: Iterable[CallPiece]) -> tuple[ToolCall, ...]:
-    """The whole calls, in the order of their indexes."""
-    named: dict[int, tuple[str, str, str | None]] = {}
-    arguments: dict[int, list[str]] = {}
-    for piece in pieces:
-        call_id, name, signature = named.get(piece.index, ("", "", None))
-        named[piece.index] = piece.id or call_id, piece.name or name, piece.signature or signature
-        arguments.setdefault(piece.index, []).append(piece.arguments)
-    told = ((*named[index], "".join(arguments[index])) for index in sorted(named))
-    return tuple(ToolCall(call_id, name, written, signature) for call_id, name, signature, written in told)

@@ -14,7 +14,7 @@ from api.requests.model_check import fit_to_model
 from api.requests.model_names import V1_LISTED_AT, understood
 from api.services import SERVICES
 from api.serving import serve
-from shared.chat import estimated_input
+from shared.input_tokens import estimated_input
 
 
 class TokenCount(msgspec.Struct, frozen=True):

@@ -27,8 +27,8 @@ from api.requests.stored import Stored, bytes_stored, find_input, find_stored, i
 from api.requests.streaming import send_stream
 from api.services import SERVICES, Services
 from api.serving import following, serve
-from shared.chat import estimated_input
 from shared.errors import Unavailable
+from shared.input_tokens import estimated_input
 from shared.queue.known import forget_answer, has_journal
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ import msgspec
 from api.requests.model_check import at_tier, fit_to_model
 from shared.catalogue.caching import writes_of
 from shared.catalogue.models import Catalogue, Model, output_limit
-from shared.chat import Sampling, input_bound
+from shared.chat import Sampling
 from shared.errors import (
     InvalidRequest,
     ModelNotFound,
@@ -23,6 +23,7 @@ from shared.errors import (
     ProviderNotConfigured,
     RebootError,
 )
+from shared.input_tokens import input_bound
 from shared.job import Fallback
 from shared.ledger.chains import PinnedModel, Tried, not_asked, pinned_model
 from shared.money import Price, Writes

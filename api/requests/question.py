@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from shared.catalogue.caching import writes_of
-from shared.chat import input_bound
 from shared.errors import InvalidRequest
 from shared.footprint import footprint_of
+from shared.input_tokens import input_bound
 from shared.money import Writes
 
 if TYPE_CHECKING:

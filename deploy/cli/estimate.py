@@ -12,7 +12,8 @@ from typing import Annotated, Any
 import msgspec
 
 from shared.catalogue.listing import FIELDS
-from shared.chat import TYPICAL_IMAGE_TOKENS, Message, estimated_input
+from shared.chat import Message
+from shared.input_tokens import TYPICAL_IMAGE_TOKENS, estimated_input
 from shared.money import LongContext, Price, Usage, nano_to_usd, price_from_usd
 from shared.settings import Settings
 

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from shared.catalogue.caching import with_marks_taken, writes_of
 from shared.catalogue.models import Model, output_limit
-from shared.chat import input_bound
 from shared.errors import InvalidRequest
+from shared.input_tokens import input_bound
 from shared.money import NanoUsd, nano_to_usd
 
 if TYPE_CHECKING:

@@ -10,7 +10,6 @@ from typing import Literal
 import asyncpg
 import msgspec
 
-from shared.chat import BYTES_PER_TOKEN
 from shared.errors import (
     IdempotencyMismatch,
     InsufficientCredit,
@@ -19,6 +18,7 @@ from shared.errors import (
     RebootError,
     RequestTooLarge,
 )
+from shared.input_tokens import BYTES_PER_TOKEN
 from shared.ledger.chains import PinnedModel, Tried, dearest
 from shared.ledger.pinned_price import PinnedPrice
 from shared.money import NanoUsd, nano_to_usd

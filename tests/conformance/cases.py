@@ -13,11 +13,11 @@ import pytest
 from deploy.simulator import answer, script, tools
 from deploy.simulator.app import QUICK, Running
 from deploy.simulator.calls import Call
-from shared.answers import whole
+from shared.answers import joined_calls, whole
 from shared.catalogue.apis import by_its_api
 from shared.catalogue.models import Model, load_catalogue
 from shared.catalogue.vendor_limits import vendor_limits
-from shared.chat import NO_TOOLS, CallPiece, Message, Sampling, Tool, ToolCall, Tools, joined_calls
+from shared.chat import NO_TOOLS, CallPiece, Message, Sampling, Tool, ToolCall, Tools
 from shared.errors import RebootError
 from shared.job import AnswerPart, Chunk, Done
 from shared.money import Usage

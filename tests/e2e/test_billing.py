@@ -12,7 +12,8 @@ import pytest
 
 from api.manual.pages import PAGES
 from shared.catalogue.models import load_catalogue
-from shared.chat import Message, input_bound
+from shared.chat import Message
+from shared.input_tokens import input_bound
 from shared.ledger.api_keys import KeyRules, create_key
 from shared.money import Usage
 from tests.e2e.billing_world import (

@@ -12,7 +12,8 @@ from anthropic import AsyncAnthropic
 from openai import AsyncOpenAI
 
 from deploy.simulator.answer import prompt_tokens
-from shared.chat import Message, input_bound
+from shared.chat import Message
+from shared.input_tokens import input_bound
 from shared.ledger.check import check_ledger
 from shared.money import nano_to_usd
 from tests.e2e.conftest import NewCaller

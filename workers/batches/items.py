@@ -15,10 +15,10 @@ from shared.catalogue.abilities import unavailable
 from shared.catalogue.apis import by_its_api
 from shared.catalogue.caching import with_marks_taken, writes_of
 from shared.catalogue.models import Catalogue, Model, output_limit, priced
-from shared.chat import input_bound
 from shared.errors import InvalidRequest, ModelNotFound, RebootError
 from shared.footprint import footprint_of
 from shared.ids import created_at, new_id
+from shared.input_tokens import input_bound
 from shared.job import Job
 from shared.lanes import Feed, ServiceTier, tier_of
 from shared.ledger.chains import PinnedModel, chain_from_json, not_asked, pinned_model

@@ -23,8 +23,8 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from shared.answers import whole
-from shared.chat import BYTES_PER_TOKEN, estimated_input, input_bound
 from shared.errors import OperatorCredentials, ProviderBusy, ProviderTimeout, RebootError, Unavailable
+from shared.input_tokens import BYTES_PER_TOKEN, estimated_input, input_bound
 from shared.job import AnswerPart, Done, Failed, Job, KeptAnswer, pack
 from shared.ledger.chains import Tried
 from shared.ledger.rows import EndState, LostCall, Settlement

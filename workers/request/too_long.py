@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from shared.chat import estimated_input
 from shared.errors import ContextLengthExceeded, RebootError
+from shared.input_tokens import estimated_input
 from shared.overflow import Overflow
 
 if TYPE_CHECKING:

@@ -11,8 +11,8 @@ import asyncpg
 import msgspec
 import pytest
 
-from shared.chat import BYTES_PER_TOKEN
 from shared.errors import InsufficientCredit, RequestTooLarge
+from shared.input_tokens import BYTES_PER_TOKEN
 from shared.job import Done, KeptAnswer, pack
 from shared.ledger.ledger import RESPONSES, Ledger, settling
 from shared.ledger.rows import Grant, KeptInput, Repeat, Reservation

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+from itertools import chain, repeat
+
 import pytest
 
-from shared.answers import parts_of, whole
+from shared.answers import joined_calls, parts_of, whole
 from shared.chat import CallPiece, ToolCall
 from shared.job import AnswerPart, Chunk, Done, KeptAnswer, pack, unpack_answer
 from shared.money import Usage
@@ -63,3 +65,12 @@ def test_text_calls_and_thoughts_stand_in_the_order_in_which_they_came(
 def test_an_answer_that_says_nothing_of_places_has_its_text_before_its_calls() -> None:
     """As those have that were kept by the release before."""
     assert _in_order(Done("stop", Usage(1, 2), 3, "so", (ONE, TWO))) == ["so", ONE, TWO]
+
+
+def test_calls_are_joined_however_many_pieces_they_came_in() -> None:
+    """A million pieces run into the limit that every test has, where each makes a copy of what came before it."""
+    begun = (CallPiece(1, "", "b", "late"), CallPiece(0, "[", "a", "early"))
+    pieces = chain(begun, repeat(CallPiece(1, "1€, "), 1_000_000), (CallPiece(0, "]"),))
+    early, late = joined_calls(pieces)
+    assert (early, late.id, late.name) == (ToolCall("a", "early", "[]"), "b", "late")
+    assert late.arguments == "1€, " * 1_000_000

@@ -11,8 +11,9 @@ from collections.abc import Iterator
 
 import msgspec
 
+from shared.answer_tool import WHOLE_ANSWER, answer_tool, is_wrapped
 from shared.catalogue.abilities import json_form
-from shared.chat import WHOLE_ANSWER, CallPiece, Tool, ToolChoice, Tools, answer_tool, is_wrapped
+from shared.chat import CallPiece, Tool, ToolChoice, Tools
 from workers.providers.protocol import Finished, Joined, Piece, ProviderRequest, Thinking
 from workers.providers.wire.unwrapping import Unwrapping
 

@@ -9,7 +9,8 @@ import msgspec
 from deploy.cli.estimate import Estimate, estimate
 from shared.catalogue.listing import facts_of
 from shared.catalogue.models import load_catalogue
-from shared.chat import Message, estimated_input
+from shared.chat import Message
+from shared.input_tokens import estimated_input
 
 CATALOGUE = load_catalogue()
 FLEX, OTHER = "openai-gpt-5.4-mini", "openai-gpt-4o"

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from shared.answers import joined_calls
 from shared.catalogue.models import load_catalogue
 from shared.chat import (
     NO_TOOLS,
@@ -21,7 +22,6 @@ from shared.chat import (
     ToolCall,
     ToolChoice,
     Tools,
-    joined_calls,
 )
 from shared.errors import AnswerTooLong, InvalidRequest, ProviderError
 from workers.providers.bedrock import converse as bedrock_converse

@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.catalogue.models import DefaultPrices
-from shared.chat import Message, input_bound
+from shared.chat import Message
 from shared.errors import Cancelled, ProviderBusy, ProviderError, ProviderTimeout, RebootError
+from shared.input_tokens import input_bound
 from shared.job import Chunk, Job
 from shared.ledger.rows import LostCall
 from shared.money import LongContext, NanoUsd, Price, Usage

@@ -3,17 +3,8 @@ from __future__ import annotations
 import pytest
 
 from shared.catalogue.models import load_catalogue
-from shared.chat import (
-    TOKENS_FOR_RESULT_IMAGES_BOUND,
-    ImagePart,
-    ImageUrl,
-    Message,
-    Sampling,
-    TextPart,
-    Tool,
-    ToolCall,
-    Tools,
-)
+from shared.chat import ImagePart, ImageUrl, Message, Sampling, TextPart, Tool, ToolCall, Tools
+from shared.input_tokens import TOKENS_FOR_RESULT_IMAGES_BOUND
 from workers.providers.protocol import ProviderRequest
 from workers.providers.wire.fitting import Fitted
 
