@@ -1,1 +1,1 @@
-"""How the project is run: the operators' command, the local supervisor, the vendor simulator."""
+"""Tools to run the project: the operators' command, the local supervisor, the vendor simulator."""

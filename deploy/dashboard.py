@@ -15,7 +15,7 @@ COLUMNS, WIDTH, HEIGHT = 24, 8, 8
 
 
 class Panel(NamedTuple):
-    """One panel. `lines`: an expression and the name of its series."""
+    """One panel of the dashboard. `lines` are expressions, each with the name of its series."""
 
     title: str
     unit: str

@@ -22,11 +22,11 @@ from shared.stores.postgres import UNREACHABLE
 
 KEY_ID = "the twelve characters in the middle of a key, or the whole key"
 LINK_S = 43_200.0
-"""How long a link to the console is valid."""
+"""Seconds for which a link to the console is valid."""
 
 
 def add_account_commands(group: Any) -> None:  # noqa: ANN401 - argparse's own type is private
-    """`create`, `show`, `list` and `credit`."""
+    """Add the commands `create`, `show`, `list` and `credit`."""
     create = add_command(group, "create", _account_create, "a new account")
     create.add_argument("name")
     create.add_argument("--credit", type=usd, default=NanoUsd(0), metavar="USD")
@@ -43,7 +43,7 @@ def add_account_commands(group: Any) -> None:  # noqa: ANN401 - argparse's own t
 
 
 def add_key_commands(group: Any) -> None:  # noqa: ANN401
-    """`create`, `list`, `revoke`, `link` and `rotate`."""
+    """Add the commands `create`, `list`, `revoke`, `link` and `rotate`."""
     create = add_command(group, "create", _key_create, "a new key, shown this once")
     create.add_argument("account_id")
     create.add_argument("--name", default="")

@@ -22,7 +22,9 @@ from shared.ids import new_id
 
 WATCH_EVERY_S = 1.0
 FAILURES_MAX = 30
-"""Failed looks in a row after which watching gives up: front doors are replaced and stores restarted while a batch runs."""
+"""The failed looks in a row after which watching gives up: front doors are replaced and stores restarted while a batch
+runs.
+"""
 UNSUCCESSFUL = {"failed", "expired", "cancelled"}
 UNANSWERED = ("failed", "cancelled", "expired")
 """Counts of a batch's lines that ended without an answer."""
@@ -37,7 +39,7 @@ async def over_http(run: BatchCommand, arguments: argparse.Namespace, run_json: 
 
 
 def add_commands(group: Any) -> None:  # noqa: ANN401 - argparse's own type is private
-    """`submit`, `show` and `results`."""
+    """Add the commands `submit`, `show` and `results`."""
     text = "send a file of lines, each a request with its custom_id; exit status 1 when one was not understood"
     submit = add_command(group, "submit", _submit, text)
     submit.add_argument("file", type=_file)
@@ -71,7 +73,7 @@ async def _submit(arguments: argparse.Namespace, service: Service) -> Answer:
 
 
 async def _estimated(arguments: argparse.Namespace, service: Service) -> dict[str, Any]:
-    """The estimated cost of the file, shown to people before it is sent; empty for a key that may not read prices."""
+    """The estimated cost of the file, shown to people before it is sent; empty if the key may not read prices."""
     try:
         models = await service.models()
     except PermissionDenied:

@@ -1,4 +1,4 @@
-"""The parts of every `rebootml` command: its words on the line, and its answer."""
+"""The parts of every `rebootml` command: its arguments, and its answer."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 
 
 class Answer(NamedTuple):
-    """`data` is the `--json` document, `status` the exit status, `shown` what people see instead. If both are None, the
-    command has written its output itself.
+    """A command's answer. `data` is the `--json` document, `status` the exit status, `shown` what people see instead of
+    the document. If `data` and `shown` are None, the command has written its output itself.
     """
 
     data: Any
@@ -23,7 +23,7 @@ def add_group(groups: Any, name: str, text: str) -> Any:  # noqa: ANN401 - argpa
 
 
 def add_command(groups: Any, name: str, run: Callable[..., Any], text: str) -> argparse.ArgumentParser:  # noqa: ANN401
-    """Add a command that `run` carries out."""
+    """Add a command, which `run` executes."""
     parser: argparse.ArgumentParser = groups.add_parser(name, help=text, description=text)
     parser.set_defaults(run=run)
     return parser

@@ -13,20 +13,21 @@ from shared.errors import Conflict
 
 
 class Kept(NamedTuple):
-    """The part of a file that can stay: its bytes and lines, and the line after which the download continues. Lines after
-    the last successful one are fetched again, because only a successful line surely has a `custom_id` of its own.
+    """The part of a file that is kept: its bytes and lines, and the line after which the download continues. Lines
+    after the last successful one are fetched again, because only a successful line certainly has a `custom_id` of its
+    own.
     """
 
     bytes: int = 0
     lines: int = 0
     after: str | None = None
     before: str | None = None
-    """The successful line before that one; it ends at `before_bytes`."""
+    """The successful line before that line; it ends at `before_bytes`."""
     before_bytes: int = 0
 
 
 class ResultLine(msgspec.Struct, frozen=True):
-    """The part of a line that is needed here."""
+    """The only field of a line that is needed here."""
 
     custom_id: str | None
     status: int

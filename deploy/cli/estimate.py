@@ -1,4 +1,4 @@
-"""Estimates what a file of lines may cost, at the tier flex and at the default tier, before it is sent, from the service's
+"""Estimates the cost of a file of lines before it is sent, at the tier flex and at the default tier, from the service's
 own prices.
 """
 
@@ -22,9 +22,10 @@ DEFAULTS = {field.name: field.default for field in msgspec.structs.fields(Settin
 
 
 class Estimate(msgspec.Struct, frozen=True):
-    """The estimate for the `counted` lines. Lines in `left_out` cannot be parsed here, or are for a model that is unknown
-    or lacks the tier. A line that asks for the default tier itself costs that. Input is estimated and output counted up to
-    its limit, so most lines cost less. Cache writes, and an operator's own price factor for batches, are not counted.
+    """The estimate for the `counted` lines. Lines in `left_out` cannot be parsed here, or are for a model that is
+    unknown or does not have the tier. A line that asks for the default tier itself is counted at that tier's price.
+    Input is estimated and output counted up to its limit, so most lines cost less. Cache writes, and an operator's own
+    price factor for batches, are not counted.
     """
 
     counted: int
@@ -45,7 +46,7 @@ class _Line(msgspec.Struct, frozen=True):
 
 
 class _Offered(msgspec.Struct, frozen=True):
-    """What a model costs, and the most that it writes."""
+    """A model's prices, and the most tokens that it writes."""
 
     default: Price
     flex: Price

@@ -19,11 +19,11 @@ from shared.operators.operators import OperatorRow
 
 ENTRIES_SHOWN = 100
 SAID_ELSEWHERE = ("created_at", "key_id", "account_id", "operator")
-"""Columns that the table leaves out, because the time and the target say the same."""
+"""Columns that the table leaves out, because the columns of time and target say the same."""
 
 
 def add_operator_commands(group: Any) -> None:  # noqa: ANN401 - argparse's own type is private
-    """`create`, `token`, `list` and `revoke`."""
+    """Add the commands `create`, `token`, `list` and `revoke`."""
     create = add_command(
         group, "create", _create, "a new operator; the sign-in for the operators' pages to come, shown once"
     )
@@ -44,7 +44,7 @@ def add_operator_commands(group: Any) -> None:  # noqa: ANN401 - argparse's own 
 
 
 def add_audit_commands(group: Any) -> None:  # noqa: ANN401
-    """`list`."""
+    """Add the command `list`."""
     listed = add_command(group, "list", _audit, "changes of access, credit and routing, the newest first")
     listed.add_argument("--since", type=since, help="a moment such as 2027-01-31T12:00:00Z, or 24h ago")
     listed.add_argument("--actor", help="such as cli:USER@HOST, operator:NAME or account:ID/key:ID")

@@ -1,8 +1,9 @@
-"""Lists of prices that others keep, in the words of the catalogue's rows: LiteLLM's `model_prices_and_context_window.json`
-and the `data.json` of genai-prices (forms read in litellm-1.110 and genai-prices-0.2.3, 2026-11).
+"""Lists of prices that others keep, converted to the fields of the catalogue's rows: LiteLLM's
+`model_prices_and_context_window.json` and the `data.json` of genai-prices (forms read in litellm-1.110 and
+genai-prices-0.2.3, 2026-11).
 
-A price of theirs is USD per million tokens under the field's name; `long_context.input` is one within that field, and
-`off_peak.factor` what a price is multiplied by off peak.
+A price from a list is USD per million tokens under the field's name. `long_context.input` is a price within that field,
+and `off_peak.factor` is the number that a price is multiplied by off peak.
 """
 
 from __future__ import annotations
@@ -29,14 +30,14 @@ _decoder = msgspec.json.Decoder(Any, float_hook=Decimal)
 
 
 class Theirs(NamedTuple):
-    """What a list says of one model. `ended`: its lifecycle, if that is no longer `active`."""
+    """A list's facts about one model. `ended` is its lifecycle, if that is no longer `active`."""
 
     prices: dict[str, Decimal]
     ended: str | None = None
 
 
 class PriceList(NamedTuple):
-    """`find` looks a model up by one of our providers and its possible names, best first."""
+    """A list of prices. `find` looks a model up by one of our providers and its possible names, best first."""
 
     find: Callable[[str, Iterable[str]], Theirs | None]
 

@@ -29,7 +29,7 @@ Since = Callable[[Kind, str], str | None]
 
 
 def add_queue_commands(group: Any) -> None:  # noqa: ANN401 - argparse's own type is private
-    """`show`, `pause` and `resume`."""
+    """Add the commands `show`, `pause` and `resume`."""
     add_command(group, "show", _show, "what waits and runs in each queue, and the workers")
     for name, run, text in (
         ("pause", _pause, "let no worker take jobs of a provider; what runs goes on, the rest waits"),
@@ -39,7 +39,7 @@ def add_queue_commands(group: Any) -> None:  # noqa: ANN401 - argparse's own typ
 
 
 def add_worker_commands(group: Any) -> None:  # noqa: ANN401
-    """`list` and `drain`."""
+    """Add the commands `list` and `drain`."""
     add_command(group, "list", _workers, "every living worker")
     text = "let a worker take no more jobs for good; stop it when it runs none; ends when the worker has heard of it"
     add_command(group, "drain", _drain, text).add_argument("id")
@@ -111,7 +111,7 @@ def _shown(worker: WorkerBrief, since: Since) -> dict[str, object]:
 
 
 async def _since(pool: asyncpg.Pool) -> Since:
-    """For how long things have been out of service."""
+    """The seconds for which each thing has been out of service."""
     off, now = await off_since(pool), datetime.now(UTC)
 
     def since(kind: Kind, name: str) -> str | None:
@@ -121,7 +121,7 @@ async def _since(pool: asyncpg.Pool) -> Since:
 
 
 def _compact(queues: Sequence[str]) -> list[str]:
-    """Queues as `WORKER_QUEUES` has them: `*:batch` for all queues of a lane."""
+    """Queues in the form of `WORKER_QUEUES`: `*:batch` for all queues of a lane."""
     found: dict[str, None] = {}
     for queue in queues:
         lane = queue.partition(":")[2]

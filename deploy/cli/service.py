@@ -26,7 +26,7 @@ class Unreachable(RebootError):
 
 
 class Service:
-    """Made by `connected`. All methods raise the service's refusals, and `Unreachable`."""
+    """Calls the service; made by `connected`. All methods raise the service's refusals, and `Unreachable`."""
 
     def __init__(self, session: aiohttp.ClientSession, url: str) -> None:
         self._session = session

@@ -13,14 +13,14 @@ from shared.stores.postgres import load_queries
 
 SQL = load_queries("size")
 COUNTED_BYTES_MAX = 64_000_000
-"""Rows of larger tables are Postgres's estimates."""
+"""Bytes above which a table's rows are not counted but estimated by Postgres."""
 COUNT_TIMEOUT_S = 60.0
 UNITS = ("B", "KB", "MB", "GB", "TB")
 
 
 class TableSize(msgspec.Struct, kw_only=True):
-    """`bytes` counts rows and indexes. `month` is null for a table that is not partitioned by months. `estimated`: some of
-    the `rows` are estimated.
+    """The size of one table. `bytes` counts rows and indexes. `month` is null for a table that is not partitioned by
+    months. `estimated` is true if some of the `rows` are estimated.
     """
 
     table: str
@@ -31,7 +31,7 @@ class TableSize(msgspec.Struct, kw_only=True):
 
 
 def add_database_commands(group: Any) -> None:  # noqa: ANN401 - argparse's own type is private
-    """`size`."""
+    """Add the command `size`."""
     add_command(
         group,
         "size",

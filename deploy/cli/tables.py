@@ -1,4 +1,4 @@
-"""A command's answer for people: rows as a table, one thing as names and values."""
+"""A command's answer for people: rows as a table, a single thing as names and values."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from rich.text import Text
 COLUMNS_MAX = 10
 """A table with more columns is shown as names and values."""
 COLUMNS_MIN = 3
-"""A terminal without room for this many columns, or for all of fewer, gets names and values."""
+"""A terminal without room for this many columns, or for all columns of a table with fewer, gets names and values."""
 LISTED_MAX = 8
 NAME_WIDTH = 30
 WIDTH_WITHOUT_TERMINAL = 1_000

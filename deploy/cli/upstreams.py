@@ -18,7 +18,7 @@ from shared.queue.upstream_rows import UpstreamDetails
 from shared.queue.upstreams import UpstreamStates
 
 STATES = {"closed": "serves", "open": "not called", "half open": "is tried", "rising": "recovers"}
-"""Words for people: "closed" is a term of breakers and sounds like the opposite."""
+"""Words for people: "closed" is a term of circuit breakers and sounds like the opposite."""
 REASONS = {
     "failures": "its vendor fails",
     "credentials": "key refused",
@@ -28,7 +28,7 @@ REASONS = {
 
 
 def add_upstream_commands(group: Any) -> None:  # noqa: ANN401 - argparse's own type is private
-    """`list`, `drain`, `enable` and `check`."""
+    """Add the commands `list`, `drain`, `enable` and `check`."""
     add_command(group, "list", _list, "every upstream that a living worker holds")
     for name, run, text in (
         (
@@ -83,7 +83,7 @@ def _shown(rows: list[UpstreamDetails], status: int = 0) -> Answer:
 
 
 def why_not_closed(row: UpstreamDetails) -> str | None:
-    """Why an upstream takes fewer calls than usual, or none, in words."""
+    """The reason for which an upstream takes fewer calls than usual, or none, in words."""
     return REASONS.get(row.reason) or ("it throttles" if row.cooling_until else None)
 
 

@@ -1,4 +1,6 @@
-"""Parsers of values on the line of `rebootml`. A wrong value raises `ArgumentTypeError`, which says what is allowed."""
+"""Parsers of values on the command line of `rebootml`. A wrong value raises `ArgumentTypeError`, which says what is
+allowed.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,7 @@ DIGITS_MAX = 12
 
 
 def usd(text: str) -> NanoUsd:
-    """A decimal number in USD that is not negative."""
+    """Parse a decimal number in USD that is not negative."""
     amount = _usd(text)
     if amount < 0:
         raise argparse.ArgumentTypeError(f"{text} is negative: an amount in USD such as 12.50")
@@ -27,7 +29,7 @@ def usd(text: str) -> NanoUsd:
 
 
 def usd_change(text: str) -> NanoUsd:
-    """A decimal number in USD, negative to take back."""
+    """Parse a decimal number in USD; a negative one takes back."""
     amount = _usd(text)
     if amount == 0:
         raise argparse.ArgumentTypeError("the amount is zero: USD such as 25 or -5")
@@ -35,7 +37,7 @@ def usd_change(text: str) -> NanoUsd:
 
 
 def rpm(text: str) -> int:
-    """Requests per minute."""
+    """Parse a number of requests per minute."""
     number = _whole(text)
     if number is None or not 1 <= number <= RPM_MAX:
         raise argparse.ArgumentTypeError(f"a whole number from 1 to {RPM_MAX}")
@@ -43,12 +45,12 @@ def rpm(text: str) -> int:
 
 
 def scopes(text: str) -> tuple[str, ...]:
-    """A comma list of an API key's scopes."""
+    """Parse a comma list of an API key's scopes."""
     return _some_of(SCOPES, text)
 
 
 def operator_scopes(text: str) -> tuple[str, ...]:
-    """A comma list of scopes of an operator's token."""
+    """Parse a comma list of scopes of an operator's token."""
     return _some_of(operators.SCOPES, text)
 
 
@@ -63,7 +65,7 @@ def token_id(text: str) -> str:
 
 
 def rows_at_most(text: str) -> int:
-    """Parse how many rows to show at most."""
+    """Parse the most rows to show."""
     number = _whole(text)
     if number is None or not 1 <= number <= ROWS_MAX:
         raise argparse.ArgumentTypeError(f"a whole number from 1 to {ROWS_MAX}")
@@ -71,7 +73,7 @@ def rows_at_most(text: str) -> int:
 
 
 def grace(text: str) -> timedelta:
-    """How long an old key stays valid."""
+    """Parse the time for which an old key stays valid."""
     found = _duration(text)
     if found is None or found > GRACE_MAX:
         raise argparse.ArgumentTypeError(f"a time from 0s to {GRACE_MAX.days}d, such as 90s, 15m, 24h or 30d")
@@ -79,7 +81,7 @@ def grace(text: str) -> timedelta:
 
 
 def expiry(text: str) -> datetime:
-    """A moment in the future, in UTC unless it says otherwise, or a time from now."""
+    """Parse a moment in the future, in UTC unless it says otherwise, or a time from now."""
     now = datetime.now(UTC)
     found = _moment(text, now)
     if found is None or not now < found <= now + LIFE_MAX:
@@ -90,7 +92,7 @@ def expiry(text: str) -> datetime:
 
 
 def since(text: str) -> datetime:
-    """A moment, in UTC unless it says otherwise, or how long ago."""
+    """Parse a moment, in UTC unless it says otherwise, or a time before now."""
     now = datetime.now(UTC)
     found = _moment(text, now, back=True)
     if found is None:

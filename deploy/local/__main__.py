@@ -18,7 +18,7 @@ OPEN_FILES = 65_536
 
 
 def main() -> int:
-    """Read the settings, run, and say in one place what went wrong."""
+    """Read the settings, run, and report errors in one place."""
     try:
         options = Options.load(os.environ)
     except ValueError as error:

@@ -22,7 +22,7 @@ _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
 class Program(msgspec.Struct, frozen=True, kw_only=True):
-    """What to run, and the signal that stops it. The kernel sends `orphan_signal` if the parent dies."""
+    """A program to run, and the signal that stops it. The kernel sends `orphan_signal` if the parent dies."""
 
     name: str
     command: tuple[str, ...]
@@ -61,14 +61,16 @@ class Child:
         return self._process.poll()
 
     async def ended(self) -> int:
-        """Wait for its end; what it left in its session is killed."""
+        """Wait for the program's end; whatever is left in its session is killed."""
         while (code := self.exit_code) is None:  # noqa: ASYNC110 - an exit is no event on every system and Python
             await asyncio.sleep(POLL_S)
         self._signal_session(SIGKILL)
         return code
 
     async def stop(self, grace_s: float, hurry: asyncio.Event | None = None) -> bool:
-        """Ask it to end, and kill it after the grace, or soon after a second signal on `hurry`; False if it was killed."""
+        """Ask the program to end, and kill it after the grace, or soon after a second signal on `hurry`; False if it
+        was killed.
+        """
         deadline = time.monotonic() + grace_s
         self.signal(self.program.stop_signal)
         while self.exit_code is None:
@@ -84,7 +86,7 @@ class Child:
         return True
 
     async def kill(self) -> None:
-        """Kill it now."""
+        """Kill the program now."""
         self.signal(SIGKILL)
         await self.ended()
 
@@ -93,7 +95,7 @@ class Child:
         self._process.send_signal(number)
 
     def output(self) -> bytes:
-        """What it wrote to stdout, once it has ended."""
+        """The program's stdout, once it has ended."""
         if self._process.stdout is None:
             return b""
         with self._process.stdout as pipe:

@@ -1,7 +1,8 @@
-"""Keeps other users out of the folder of a run: everybody who can reach a store's socket there is the store's superuser.
+"""Keeps other users out of the folder of a run: everybody who can reach a store's socket there is the store's
+superuser.
 
-If root runs it, that would include anybody who is `nobody`, the user of Postgres, and Postgres would lend them the right to
-read and write files.
+If root runs it, that would include every process of the user `nobody`, as whom Postgres runs, and Postgres would let
+such a process read and write Postgres's files.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ OURS = {
     *("run.lock", "run.json", "processes.json", "demo.json", "simulator.port", "logs"),
     *("postgres", "postgres.new", "postgres.sockets", "valkey", "valkey.sockets"),
 }
-"""What a run creates in its folder, beside drafts of these files (`.run.json.new`)."""
+"""The files that a run creates in its folder. Drafts of these files (`.run.json.new`) are there as well."""
 OTHERS, OTHERS_WRITE, ANYBODY_WRITES = 0o077, 0o022, 0o002
 ROOT = 0
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from deploy.local.errors import StartError
 
 SOCKET_PATH_BYTES_MAX = 100
-"""Linux takes 107 bytes, macOS 103."""
+"""The most bytes of a socket's path; Linux takes 107, macOS 103."""
 _LONGEST_SOCKET_NAME = ".s.PGSQL.5432.lock"
 
 
@@ -69,7 +69,7 @@ def socket_folder(folder: Path) -> Iterator[Path]:
         yield folder
         return
     short = tempfile.mkdtemp(prefix="rebootml-", dir=_short_temporary_folder())
-    pointer.symlink_to(short)  # the next run finds what a killed run left behind
+    pointer.symlink_to(short)  # the next run finds what a killed run has left
     try:
         yield Path(short)
     finally:

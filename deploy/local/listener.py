@@ -1,4 +1,4 @@
-"""The socket that all front doors share, and free ports for what each keeps to itself."""
+"""The socket that all front doors share, and free ports for what each process has to itself."""
 
 from __future__ import annotations
 

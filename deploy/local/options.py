@@ -12,7 +12,7 @@ from shared.secret_files import secret
 
 PROJECT = Path(__file__).parents[2]
 DRAIN_S = "10"
-"""Drain time, shorter than in a deployment, because somebody has pressed Ctrl-C and waits."""
+"""Seconds of drain time. They are fewer than in a deployment, because somebody has pressed Ctrl-C and waits."""
 STOP_S = 20.0
 
 
@@ -52,7 +52,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def stop_s(self) -> float:
-        """How long a process may take to end before it is killed: its drain time and some seconds more."""
+        """Seconds that a process may take to end before it is killed: its drain time and some more."""
         return max(STOP_S, self.drain_s + 10)
 
 

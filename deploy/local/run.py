@@ -1,6 +1,6 @@
 """One run from start to stop: stores, simulator, release, processes, demo account, welcome.
 
-This is the composition root of `make run`: the parts know nothing of each other, and their order is here.
+This is the composition root of `make run`: the parts do not know each other, and their order is here.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _TIERS = {"web": Tier.WEB}
 
 
 async def run(options: Options) -> None:
-    """Start everything, keep it until a stop is asked for, stop everything; `StartError` says what failed."""
+    """Start everything, keep it running until a stop is asked for, stop everything; `StartError` says what failed."""
     stopping = Stopping()
     stopping.listen()
     with_stores = options.database_url is None or options.redis_url is None

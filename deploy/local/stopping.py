@@ -1,4 +1,4 @@
-"""How a run learns that it should stop: Ctrl-C, SIGTERM, a closed terminal, or the end of the `make` above it."""
+"""Tells a run to stop: after Ctrl-C, SIGTERM, a closed terminal, or the end of the `make` that started it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
 class Stopping:
-    """`asked` is set when the run should stop, `hurry` at a second Ctrl-C."""
+    """The wish to stop. `asked` is set when the run should stop, `hurry` at a second Ctrl-C."""
 
     def __init__(self) -> None:
         self.asked = asyncio.Event()
@@ -47,8 +47,9 @@ class Stopping:
             await task
 
     async def watch_make(self) -> None:
-        """Stop if the `make` above was interrupted or died. It passes SIGTERM on, but after a SIGINT to itself alone (a
-        terminal's Ctrl-C reaches us too) it waits for us. That is detected by its signal handler, which it has removed.
+        """Stop if the `make` that started this run was interrupted or died. `make` passes SIGTERM on, but after a
+        SIGINT to itself alone it waits for us (a terminal's Ctrl-C reaches us too). That case is detected by make's
+        signal handler, which make has removed then.
         """
         make = os.getppid()
         if sys.platform != "linux" or not _is_make(make):

@@ -19,7 +19,7 @@ from deploy.local.errors import StartError
 from deploy.local.terminal import say
 
 STEADY_S = 10.0
-"""A program that lived this long restarts at once; otherwise it waits, twice as long each time."""
+"""Seconds of life after which a program restarts at once; a program that died sooner waits, twice as long each time."""
 PAUSE_S = 0.5
 PAUSE_S_MAX = 10.0
 EARLY_DEATHS_MAX = 3
@@ -57,7 +57,7 @@ class Service:
         self._stop = asyncio.Event()
 
     async def keep(self) -> None:
-        """Run it again and again."""
+        """Run the program again and again."""
         pause_s = 0.0
         while not self._stop.is_set():
             began = time.monotonic()
@@ -71,17 +71,17 @@ class Service:
             pause_s = min(max(PAUSE_S, pause_s * 2), PAUSE_S_MAX)
 
     async def stop(self, grace_s: float, hurry: asyncio.Event) -> None:
-        """Stop it for good: ask first, kill after the grace."""
+        """Stop the program for good: ask first, kill after the grace."""
         self._stop.set()
         if self.child is not None and not await self.child.stop(grace_s, hurry):
             say(f"  {self.name} did not end in time and was killed")
 
     def explain(self, what: str) -> StartError:
-        """The error that says what is wrong with it, with the end of its log."""
+        """The error that says what is wrong with the program, with the end of its log."""
         return StartError(f"{self.name} {what}; its log is {self.log}\n{log_tail(self.log)}".rstrip())
 
     async def _run_once(self) -> str:
-        """Run it to its end, and say how it ended."""
+        """Run the program to its end, and say how it ended."""
         try:
             if self._prepare is not None:
                 await self._prepare()
@@ -137,7 +137,7 @@ class Supervisor:
 
 
 async def until(ready: Callable[[], Awaitable[bool]], limit_s: float, *services: Service) -> None:
-    """Wait until it is ready; `StartError` if a service that it depends on keeps dying, or if the time is up."""
+    """Wait until `ready` is true; `StartError` if a service that it depends on keeps dying, or if the time is up."""
     deadline = time.monotonic() + limit_s
     while not await ready():
         for service in services:

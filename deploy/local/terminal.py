@@ -1,7 +1,7 @@
-"""What a person at the terminal reads: one line per stage, and the welcome at the end.
+"""The text for the person at the terminal: one line per stage, and the welcome at the end.
 
-The processes' own logs go to `DATA_DIR/logs/NAME.log`: two busy front doors would bury the URL and the key. A file that the
-child writes itself costs no copying, cannot block the child, and is still there after a kill -9.
+The processes' own logs go to `DATA_DIR/logs/NAME.log`: two busy front doors would push the URL and the key out of
+sight. A file that the child writes itself costs no copying, cannot block the child, and is still there after a kill -9.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ MODEL = "openai-gpt-4o-mini"
 
 
 def say(text: str) -> None:
-    """Print at once; a reader that has gone (`make run | head`) must not keep the run from stopping in order."""
+    """Print at once. If the reader has gone (`make run | head`), the run must still stop in order."""
     with contextlib.suppress(OSError):
         print(text, flush=True)
 

@@ -36,11 +36,11 @@ class Valkey:
         )
 
     async def prepare(self) -> None:
-        """Create its folder."""
+        """Create Valkey's folder."""
         make_private(self.folder)
 
     async def is_ready(self) -> bool:
-        """Whether it answers PONG; while it reads its file it answers otherwise."""
+        """Whether Valkey answers PONG; while it reads its file it gives another answer."""
         try:
             async with asyncio.timeout(PROBE_S):
                 reader, writer = await asyncio.open_unix_connection(self._socket)

@@ -42,8 +42,8 @@ class NamedKey(NamedTuple):
 
 
 def keys_named(environment: Environment) -> list[NamedKey]:
-    """The keys that models and upstreams of the overlay name. Workers get them; if the simulator stands for the vendor and
-    the row has no address of its own, they go to the simulator. Workers report errors in the overlay.
+    """The keys that models and upstreams of the overlay name. Workers get them. If the simulator stands for the vendor
+    and the row has no address of its own, they are sent to the simulator. Workers report errors in the overlay.
     """
     overlay = environment.get("CATALOGUE", "").strip()
     try:
@@ -59,7 +59,7 @@ def keys_named(environment: Environment) -> list[NamedKey]:
 
 
 def how_rows_are_called(environment: Environment) -> list[str]:
-    """By row of the overlay that names a key, what becomes of its calls, in words."""
+    """For each row of the overlay that names a key, a sentence that says how it is called."""
     told = for_workers(environment, "")
     simulated = {vendor.provider for vendor in simulated_vendors(environment)}
     lines = []

@@ -1,7 +1,7 @@
 """The events on the wire during one call, as a list of acts without any I/O.
 
-A protocol says its parts in bytes (`Wire`); `streamed` and `whole` put them in order, and break that order if the script
-asks for a fault; `player.py` performs them.
+A protocol writes its parts as bytes (`Wire`). `streamed` and `whole` put the parts in order, and break that order if
+the script asks for a fault; `player.py` performs them.
 """
 
 from __future__ import annotations
@@ -68,34 +68,34 @@ Act = Begin | Send | Wait | Gate | Drip | Stall | End | Hangup | Cut
 
 
 class Wire(Protocol):
-    """How one protocol says the parts of one streamed answer; `text` is a JSON string with its quotes."""
+    """Writes the parts of one streamed answer in one protocol. `text` is a JSON string with its quotes."""
 
     def opening(self) -> bytes:
-        """Say what comes before the first token."""
+        """The bytes before the first token."""
 
     def thought(self, text: bytes) -> bytes:
-        """Say a piece of visible reasoning; empty where the vendor hides it."""
+        """A piece of visible reasoning; empty if the vendor hides it."""
 
     def token(self, text: bytes) -> bytes:
-        """Say a piece of the answer."""
+        """A piece of the answer."""
 
     def call(self, piece: CallText, text: bytes) -> bytes:
-        """Say a piece of a tool call: its name where it begins, and `text` of its arguments."""
+        """A piece of a tool call: its name if it begins here, and `text` of its arguments."""
 
     def finish(self) -> bytes:
-        """Say why the answer ended."""
+        """The reason for the answer's end."""
 
     def done(self) -> bytes:
-        """Say the usage, if it is to be told, and the last marker."""
+        """The usage, if it is to be sent, and the last marker."""
 
     def error(self) -> bytes:
-        """Say that the call failed in the middle."""
+        """A failure in the middle of the answer."""
 
     def comment(self) -> bytes:
-        """Say something that means nothing."""
+        """Bytes without a meaning, such as a keep-alive."""
 
     def garbage(self) -> bytes:
-        """Say something malformed."""
+        """Malformed bytes."""
 
 
 def streamed(wire: Wire, reply: Reply, script: Script) -> Iterator[Act]:
@@ -172,7 +172,7 @@ def _piece(wire: Wire, piece: Piece, script: Script) -> Iterator[Act]:
 
 
 def _part(piece: CallText, ordinal: int, parts: int) -> CallText:
-    """One of the two halves of a piece: only the first half begins a call, only the last ends it."""
+    """One of the two halves of a piece: only the first half begins a call, and only the last ends it."""
     name, ends = "" if ordinal else piece.name, piece.ends and ordinal == parts - 1
     return msgspec.structs.replace(piece, name=name, ends=ends)
 

@@ -1,6 +1,6 @@
 """The text of a simulated answer and its token counts: pure functions, so that a test can check every byte.
 
-One token is one piece of text. The text says that it is simulated in its first two tokens.
+One token is one piece of text. The first two tokens of the text say that it is simulated.
 """
 
 from __future__ import annotations
@@ -64,7 +64,9 @@ _BMP_LAST = 0xFFFF
 
 
 class CallText(msgspec.Struct, frozen=True):
-    """A piece of the arguments of the tool call `index`, which begins where `name` is given and ends where `ends` is true."""
+    """A piece of the arguments of the tool call `index`. The call begins if `name` is given, and ends if `ends` is
+    true.
+    """
 
     index: int
     text: str
@@ -128,8 +130,8 @@ NOTHING = Hit()
 
 
 class Usage(msgspec.Struct, frozen=True):
-    """What the vendor reports, true or not. `output` includes `reasoning`; `prompt` includes `cached` and `written`;
-    `written` includes `written_long`.
+    """The counts that the vendor reports, true or not. `output` includes `reasoning`; `prompt` includes `cached` and
+    `written`; `written` includes `written_long`.
     """
 
     prompt: int
@@ -146,7 +148,7 @@ class Usage(msgspec.Struct, frozen=True):
 
 
 def answer(model: str, prompt_text: str, script: Script) -> list[str]:
-    """Give the pieces of the answer before any limit; the text depends on the key of the script, else on the prompt.
+    """The pieces of the answer before any limit; the text depends on the key of the script, else on the prompt.
 
     `prompt_text` is the text of the last user message as the vendor received it.
     """
@@ -157,8 +159,8 @@ def answer(model: str, prompt_text: str, script: Script) -> list[str]:
 def reply(
     pieces: Sequence[Piece], prompt_tokens: int, script: Script, limit: int, stops: Sequence[str], hit: Hit = NOTHING
 ) -> Reply:
-    """Cut the answer at the first stop sequence and at the output limit, which reasoning uses up first. `hit` is what a
-    cache had of the prompt, unless the script says it.
+    """Cut the answer at the first stop sequence and at the output limit, of which reasoning takes its part first. `hit`
+    is the part of the prompt that a cache had, unless the script names it.
     """
     reasoning = min(script.reasoning, limit)
     ending: Ending = "tool_calls" if any(isinstance(piece, CallText) for piece in pieces) else "stop"
@@ -197,7 +199,7 @@ def prompt_tokens(texts: Iterable[str], images: int = 0) -> int:
 
 
 def thoughts(tokens: int) -> list[str]:
-    """Give the pieces of visible reasoning (DeepSeek)."""
+    """The pieces of visible reasoning (DeepSeek)."""
     return [f"{_WORDS[i % len(_WORDS)]}?" for i in range(tokens)]
 
 
@@ -214,7 +216,9 @@ def escaped(piece: str) -> bytes:
 
 
 def lone_halves(piece: str) -> tuple[bytes, ...]:
-    """Write a piece as JSON strings: two that part its first character beyond the BMP, or one where there is none."""
+    """Write a piece as JSON strings: as two that split its first character beyond the BMP, or as one if there is no
+    such character.
+    """
     for i, character in enumerate(piece):
         if ord(character) > _BMP_LAST:
             high, low = character.encode("utf-16-be").hex()[:4], character.encode("utf-16-be").hex()[4:]

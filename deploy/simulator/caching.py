@@ -34,7 +34,9 @@ LOOKBACK = 20
 
 
 class Piece(msgspec.Struct, frozen=True):
-    """A part of a prompt. `kept_s`: seconds for which a mark behind it wants everything up to it kept; 0 without a mark."""
+    """A part of a prompt. `kept_s` is the number of seconds for which a mark behind it wants everything up to it kept;
+    0 without a mark.
+    """
 
     content: bytes
     tokens: int
@@ -42,7 +44,7 @@ class Piece(msgspec.Struct, frozen=True):
 
 
 def rest(content: bytes, kept_s: int = 0) -> Piece:
-    """A piece that counts as a message of its own: a definition, a call, a result."""
+    """A piece that counts as a message of its own: a definition, a call or a result."""
     return Piece(content, tokens_of(len(content)) + MESSAGE_TOKENS, kept_s)
 
 
@@ -71,9 +73,10 @@ class Spoken:
 
 
 class Policy(msgspec.Struct, frozen=True, kw_only=True):
-    """What a model's vendor keeps. `minimum`: tokens of a beginning. `step`: beginnings are known in steps of so many
-    tokens; 0: only at marks. `lookback`: pieces before a mark that may end a beginning; None: all. `bills_writes`: written
-    tokens are reported. `kept_s`: life of an entry if no mark says it.
+    """What a model's vendor keeps. `minimum` is the fewest tokens of a beginning. `step`: beginnings are known in steps
+    of so many tokens; 0 means only at marks. `lookback` is the number of pieces before a mark at which a beginning may
+    end; None means all. `bills_writes`: written tokens are reported. `kept_s` is the life of an entry if no mark gives
+    one.
     """
 
     minimum: int
@@ -84,7 +87,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Prompt(msgspec.Struct, frozen=True):
-    """A request as its vendor's cache sees it. `owner` is the vendor's key and the model."""
+    """A request for the vendor's cache. `owner` is the vendor's key and the model."""
 
     owner: bytes
     pieces: Callable[[], list[Piece]]
@@ -127,7 +130,7 @@ class PromptCache:
         found = max((place for place in looked_at if self._knows(names[place])), default=None)
         read = 0 if found is None else ends[found]
         if found is not None:
-            self._keep(names[found], 0)  # reading it extends its life
+            self._keep(names[found], 0)  # reading the entry extends its life
         for mark in marks:
             self._keep(names[mark], pieces[mark].kept_s)
         if not policy.bills_writes:

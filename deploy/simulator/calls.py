@@ -1,4 +1,4 @@
-"""The log of calls served: what the proofs compare with what was charged. It holds no prompt and no vendor key."""
+"""The log of calls served, which the proofs compare with what was charged. It contains no prompt and no vendor key."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ CALLS_MAX, PAYERS_MAX = 100_000, 1_000
 
 class Call(msgspec.Struct, kw_only=True):
     """One upstream call. `ending` is empty while it runs, then completed, fault, refused, full, client_gone or failed.
-    `prompt_tokens` and `output_tokens` are the true counts of the planned answer, `tokens_sent` what was sent so far.
-    `thinks`: the vendor's model would have thought about it. `tier`: the service tier that serves it. `account` and
-    `region` are those of `Payer`.
+    `prompt_tokens` and `output_tokens` are the true counts of the planned answer, `tokens_sent` is the number of those
+    sent so far. `thinks`: the vendor's model would have thought about it. `tier` is the service tier that serves it.
+    `account` and `region` are those of `Payer`.
     """
 
     ordinal: int
@@ -129,7 +129,7 @@ class CallLog:
             self.changed()
 
     def name(self, call: Call, key: str) -> None:
-        """Give a call its key, which is known only when its script has been read."""
+        """A call its key, which is known only when its script has been read."""
         self._remove_from_index(call)
         call.key = key
         self._by_key.setdefault(key, {})[call.ordinal] = call
@@ -141,7 +141,7 @@ class CallLog:
         return [call for call in calls if ending is None or call.ending == ending]
 
     def seen(self) -> list[Seen]:
-        """By account and region, how calls ended."""
+        """The endings of calls, by account and region."""
         return list(self._seen.values())
 
     def changed(self) -> None:

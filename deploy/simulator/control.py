@@ -1,9 +1,9 @@
-"""The endpoints that tests and proofs steer the simulator with; no vendor has them.
+"""The endpoints by which tests and proofs control the simulator; no vendor has them.
 
-`GET /_calls?limit=` · `GET /_calls/count` · `GET /_calls/bill` · `GET /_calls/wait?count=&timeout_s=`, each with the filters
-`key=`, `prefix=` (of the key), `ending=` (empty: what still runs) and `sent=` (at least so many tokens) ·
-`POST /_calls/reset` · `GET|POST /_defaults` · `GET|POST /_upstreams` · `POST /_plans` · `POST /_release?key=` ·
-`GET /healthz`
+`GET /_calls?limit=` · `GET /_calls/count` · `GET /_calls/bill` · `GET /_calls/wait?count=&timeout_s=`, each with the
+filters `key=`, `prefix=` (of the key), `ending=` (empty: calls that still run) and `sent=` (at least so many tokens) ·
+`POST /_calls/reset` · `GET|POST /_defaults` · `GET|POST /_upstreams` · `POST /_plans` · `POST /_release?key=` · `GET
+/healthz`
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ async def count(request: web.Request) -> web.Response:
 
 
 async def bill(request: web.Request) -> web.Response:
-    """What the vendor bills for the calls."""
+    """The vendor's bill for the calls."""
     return _json({"bill": bill_of(_found(request))})
 
 

@@ -55,8 +55,8 @@ class Refusal(Exception):
 
 
 class Question(msgspec.Struct, frozen=True, kw_only=True):
-    """A request as its vendor understands it; `talk` is the conversation. `thinks`: the model would think about it. `tier`
-    is the service tier that it asks for, empty for the default; `full` is the refusal if that tier has no capacity.
+    """A request in its vendor's form; `talk` is the conversation. `thinks`: the model would think about it. `tier` is
+    the service tier that it asks for, empty for the default; `full` is the refusal if that tier has no capacity.
     """
 
     model: str
@@ -72,7 +72,7 @@ class Question(msgspec.Struct, frozen=True, kw_only=True):
     tier: str = ""
     full: Refusal | None = None
     prompt: Prompt | None = None
-    """The prompt as the vendor's cache sees it; None if the vendor keeps nothing of it."""
+    """The prompt for the vendor's cache; None if the vendor keeps nothing of it."""
 
     @property
     def message(self) -> str:
@@ -81,7 +81,7 @@ class Question(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Told(msgspec.Struct, frozen=True):
-    """Everything that an answer is made from; `usage` is what the vendor reports, None if it is missing."""
+    """Everything that an answer is made from; `usage` are the counts that the vendor reports, None if they are missing."""
 
     question: Question
     reply: Reply
@@ -91,7 +91,7 @@ class Told(msgspec.Struct, frozen=True):
 
     @property
     def tier(self) -> str:
-        """The service tier that serves it."""
+        """The service tier that serves the call."""
         asked = self.question.tier
         return (self.script.served or asked if asked else "") or "default"
 
@@ -111,22 +111,22 @@ class Dialect(Protocol):
         """Understand a request; raises `Refusal` when it is unauthorised or not the vendor's JSON."""
 
     def check(self, question: Question) -> None:
-        """Hold a request against the vendor's rules; raises `Refusal`."""
+        """Check a request against the vendor's rules; raises `Refusal`."""
 
     def refuse(self, refusal: Refusal) -> web.Response:
-        """Say a refusal."""
+        """A refusal."""
 
     def headers(self, told: Told) -> dict[str, str]:
-        """Give the headers of an answer, without the content type."""
+        """The headers of an answer, without the content type."""
 
     def body(self, told: Told) -> bytes:
-        """Say the whole answer in JSON."""
+        """The whole answer in JSON."""
 
     def wire(self, told: Told) -> Wire:
-        """Say the answer in parts."""
+        """The answer in parts."""
 
     def complaint(self, refusal: Refusal) -> bytes:
-        """Say the error object that may stand in a 200."""
+        """The error object that may stand in a 200."""
 
 
 async def serve(request: web.Request, dialect: Dialect) -> web.StreamResponse:
@@ -169,7 +169,7 @@ def understood(question: Question, directions: Directions, call: Call, hit: Hit 
 
 
 def fault_refusal(dialect: Dialect, script: Script) -> Refusal:
-    """Give the refusal that an error event in a stream names."""
+    """The refusal that an error event in a stream names."""
     return dialect.refusals[script.status if script.status in dialect.refusals else 500].recoded(script)
 
 

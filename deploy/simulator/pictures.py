@@ -1,4 +1,4 @@
-"""Images as vendors check them: whether the base 64 is complete, and the kind that the first bytes show."""
+"""The vendors' checks of images: whether the base 64 is complete, and the kind that the first bytes show."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _BEGINNINGS = {b"\x89PNG": "png", b"\xff\xd8\xff": "jpeg", b"GIF8": "gif"}
 
 
 def decoded(text: object) -> bytes | None:
-    """The bytes; None when it is not valid base 64."""
+    """The bytes; None if the text is not valid base 64."""
     if not isinstance(text, str) or not text:
         return None
     try:

@@ -64,7 +64,7 @@ class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     turns: Annotated[tuple[Turn, ...], msgspec.Meta(min_length=1, max_length=TURNS_MAX)]
 
     def turn(self, number: int, *, parallel: bool) -> Turn | None:
-        """Give a turn, from 0; None after the last one."""
+        """A turn, from 0; None after the last one."""
         turns = self.turns if parallel else [one for turn in self.turns for one in turn.one_by_one()]
         return turns[number] if number < len(turns) else None
 
@@ -87,7 +87,7 @@ class Plans:
         self._plans[plan.key], self._bytes[plan.key] = plan, size
 
     def turn(self, key: str, number: int, *, parallel: bool) -> Turn | None:
-        """Give a turn of a plan, from 0; None without a key and after the last turn. Raises `ScriptError`."""
+        """A turn of a plan, from 0; None without a key and after the last turn. Raises `ScriptError`."""
         if not key:
             return None
         if key not in self._plans:

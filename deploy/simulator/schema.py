@@ -9,7 +9,8 @@ from typing import Any
 Schema = Mapping[str, Any]
 
 DEPTH_OPTIONAL, DEPTH_MAX = 6, 40
-"""Below this depth only required fields are written, below the second one nothing: schemas may contain themselves."""
+"""Below the first depth only required fields are written, below the second one nothing: schemas may contain themselves.
+"""
 _FORMATS = {
     "date-time": "2026-01-02T03:04:05Z",
     "date": "2026-01-02",
@@ -25,7 +26,7 @@ _FORMATS = {
 
 
 def example(schema: object, text: str = "text") -> Any:  # noqa: ANN401 - any JSON
-    """Give a value; every free string in it is `text`, as far as its lengths allow. `pattern` is not followed."""
+    """A value; every free string in it is `text`, as far as its lengths allow. `pattern` is not followed."""
     return _Writer(schema if isinstance(schema, Mapping) else {}, text).value(schema, 0)
 
 

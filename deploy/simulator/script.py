@@ -85,7 +85,7 @@ _DIRECTIVE = re.compile(r"\[\[sim\s([^\]]*)\]\]")
 
 
 class Script(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One call's behaviour; the fields are the table above."""
+    """One call's behaviour; the fields are those of the table above."""
 
     tokens: Count = 24
     calls: Annotated[int, msgspec.Meta(ge=-1, le=1_000)] = -1
@@ -123,7 +123,7 @@ class Script(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         return bool(self.status or self.fault)
 
     def behaved(self) -> Script:
-        """Give the same script without its status and fault."""
+        """The same script without its status and fault."""
         return msgspec.structs.replace(self, status=0, fault="")
 
 
@@ -139,7 +139,7 @@ class Said(msgspec.Struct, frozen=True):
 
 
 def last_of_user(talk: Sequence[Said]) -> str:
-    """Give the user's last text, empty where there is none."""
+    """The user's last text; empty if there is none."""
     return next((said.text for said in reversed(talk) if said.by == "user" and said.text), "")
 
 

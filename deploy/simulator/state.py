@@ -1,5 +1,5 @@
-"""What one simulator process remembers: the default script, plans, spent faults, gates, the vendors' caches of
-prompts, and the log of calls.
+"""The memory of one simulator process: the default script, plans, spent faults, gates, the vendors' caches of prompts,
+and the log of calls.
 """
 
 from __future__ import annotations
@@ -22,7 +22,9 @@ KEYS_MAX = 100_000
 
 
 class Directions(msgspec.Struct, frozen=True):
-    """What one call does: its script, and its turn of the script's plan; None without a plan or after its last turn."""
+    """The directions for one call: its script, and its turn of the script's plan; None without a plan or after its last
+    turn.
+    """
 
     script: Script
     turn: Turn | None = None
@@ -43,8 +45,8 @@ class Simulator:
         self._gates: dict[str, asyncio.Event] = {}
 
     def directions_for(self, talk: Sequence[Said], *, parallel: bool = True, befalls: str = "") -> Directions:
-        """What a call does; a fault with `times` is counted here. The script of a fault (`befalls`) goes before the call's
-        own. Raises `ScriptError`.
+        """The directions for a call; a fault with `times` is counted here. The script of a fault (`befalls`) overrides
+        the call's own. Raises `ScriptError`.
         """
         script, number = scripts.from_talk(talk, self.defaults)
         turn = self.plans.turn(script.plan, number, parallel=parallel)

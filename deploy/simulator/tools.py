@@ -1,4 +1,6 @@
-"""Tool use in any vendor's form: what a request offers and answers, and the calls or the JSON of an answer."""
+"""Tool use in any vendor's form: the tools that a request offers, the results that it has, and the calls or the JSON of
+an answer.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,7 @@ class Offer(msgspec.Struct, frozen=True):
 
 
 class AskedTools(msgspec.Struct, frozen=True, kw_only=True):
-    """What a request says of tools. `only` names the tool that must be called; `result` is the last tool result."""
+    """A request's tools. `only` names the tool that must be called; `result` is the last tool result."""
 
     offers: tuple[Offer, ...] = ()
     choice: Literal["auto", "none", "required"] = "auto"
@@ -41,7 +43,7 @@ class AskedTools(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def pieces(model: str, message: str, script: Script, asked: AskedTools, turn: Turn | None = None) -> list[Piece]:
-    """Give the pieces of the answer before any limit: text and calls, JSON, a word on the tool's result, or plain text.
+    """The pieces of the answer before any limit: text and calls, JSON, a word on the tool's result, or plain text.
 
     `turn` is that of the script's plan, None where there is no plan or it is over. A call that must follow a result is one of
     the last tool on offer: the tool that ends a loop stands there, and a model would not call the first one for ever.
@@ -62,14 +64,14 @@ def pieces(model: str, message: str, script: Script, asked: AskedTools, turn: Tu
 
 
 def can_play(turn: Turn, asked: AskedTools) -> bool:
-    """Whether a request leaves room for a planned turn: for its calls, or for its text where it makes none."""
+    """Whether a request leaves room for a planned turn: for its calls, or for its text if it makes none."""
     if not turn.calls:
         return asked.only is None and (asked.schema is None or (asked.schema == ANY_JSON and _is_object(turn.text)))
     return {call.name for call in turn.calls} <= callable_names(asked)
 
 
 def wanted(asked: AskedTools, script: Script) -> int:
-    """Give the number of calls to make beside a plan's: one of what is on offer, or the script's; none after a result.
+    """The number of calls to make beside a plan's: one of what is on offer, or the script's; none after a result.
 
     With a plan only a call that the request insists on by name is made beside it.
     """
@@ -93,7 +95,7 @@ def callable_offers(asked: AskedTools) -> list[Offer]:
 
 
 def call_pieces(index: int, offers: list[Offer], script: Script) -> Iterator[CallText]:
-    """Say one call; calls take the tools in turn."""
+    """One call; calls take the tools in turn."""
     offer = offers[index % len(offers)]
     return _call(index, offer.name, arguments(offer, script))
 
@@ -114,7 +116,7 @@ def written(value: object) -> str:
 
 
 def read_arguments(text: str) -> dict[str, Any]:
-    """Read the arguments of a call for a vendor that sends them as an object; what a limit cut off is lost with the rest."""
+    """The arguments of a call as an object, for a vendor that sends one; if a limit cut them off, they are lost."""
     try:
         value = msgspec.json.decode(text)
     except msgspec.DecodeError:
@@ -123,7 +125,7 @@ def read_arguments(text: str) -> dict[str, Any]:
 
 
 def _call(index: int, name: str, text: str) -> Iterator[CallText]:
-    """Say one call, its name first, `text` being its arguments."""
+    """One call, its name first, `text` being its arguments."""
     parts = _cut(text)
     yield CallText(index, "", name, ends=not parts)
     for position, part in enumerate(parts, start=1):

@@ -1,8 +1,8 @@
-"""Several keys and regions of a vendor at once, each with a fault of its own.
+"""Several keys and regions of a vendor at the same time, each with a fault of its own.
 
 A call's account is the key that it comes with: a bearer key, Google's API key, or the access key id of an AWS signature.
-Only its last four characters are kept. Its region is that of the AWS signature, or REGION where the vendor's address is
-`/at/REGION/…`. `POST /_upstreams` says what befalls the calls of a vendor, an account or a region (`Condition`), `GET`
+Only its last four characters are kept. Its region is that of the AWS signature, or REGION if the vendor's address is
+`/at/REGION/…`. `POST /_upstreams` sets the fault of the calls of a vendor, an account or a region (`Condition`), `GET`
 shows it.
 
 | fault | what happens |
@@ -12,10 +12,10 @@ shows it.
 | `slow` | three seconds pass before the first token; `script` says otherwise, as in `"first_ms=800"` |
 | `down` | HTTP 500; `script` says otherwise, as in `"status=503"` |
 | `flapping` | `down` for `down_s` seconds, well for `up_s`, and again |
-| `throttled` | so many calls `per_minute`, `burst` of them at once; others get 429, with what the vendor says of its limit |
-| `wrong_key`, `no_credit` | refused as each vendor words it |
+| `throttled` | so many calls `per_minute`, `burst` of them at once; others get 429, with the vendor's hints about its limit |
+| `wrong_key`, `no_credit` | refused in each vendor's words |
 | `unfinished`, `endless` | a stream ends without its end, or never |
-| empty | nothing but the `script`, which is laid over that of the call |
+| empty | nothing but the `script`, which overrides that of the call |
 """
 
 from __future__ import annotations
@@ -70,8 +70,8 @@ class Payer(msgspec.Struct, frozen=True):
 
 
 class Condition(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The fault of calls of this vendor, key (or its end) and region, each empty for any; it hits a random `share` of them.
-    Another condition for the same three replaces it.
+    """The fault of calls of this vendor, key (or its end) and region, each empty for any; it hits a random `share` of
+    them. Another condition for the same three replaces it.
     """
 
     vendor: Vendor = ""
@@ -88,7 +88,7 @@ class Condition(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
     @property
     def of(self) -> Payer:
-        """The payer that it is for."""
+        """The payer that the condition is for."""
         return Payer(self.vendor, self.key[-SHOWN_LENGTH:], self.region)
 
     def shown(self) -> Condition:
@@ -97,8 +97,8 @@ class Condition(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
 
 class Met(msgspec.Struct):
-    """What happens to one call: it is `dead` or `silent`, or refused for a reason; otherwise its script is extended.
-    `told_wait_s` and `headers` are what the vendor says of its limit.
+    """The fate of one call: it is `dead` or `silent`, or refused for a reason; otherwise its script is extended.
+    `told_wait_s` and `headers` are the vendor's hints about its limit.
     """
 
     dead: bool = False
@@ -131,7 +131,7 @@ class Upstreams:
         return [standing.condition.shown() for standing in self._standing.values()]
 
     def meet(self, payer: Payer) -> Met:
-        """What happens to the next call of `payer`, which counts towards its limits."""
+        """The fate of the next call of `payer`; the call counts towards the payer's limits."""
         met = Met()
         for of, standing in self._standing.items():
             if _matches(of, payer):
@@ -179,7 +179,7 @@ class _Standing:
         met.script = f"{met.script} {SCRIPTS.get(condition.fault, '')} {condition.script}".strip()
 
     def _is_down(self) -> bool:
-        """Whether it is down now; it begins with being down."""
+        """Whether the flapping upstream is down now; it begins with being down."""
         passed = (self._clock() - self._began) % (self.condition.down_s + self.condition.up_s)
         return passed < self.condition.down_s
 
@@ -196,7 +196,7 @@ class _Standing:
 
 
 class _Bucket:
-    """Room for `burst` calls, and for one more every `60 / per_minute` seconds."""
+    """Room for `burst` calls, which grows by one call every `60 / per_minute` seconds."""
 
     def __init__(self, per_minute: int, burst: int, clock: Callable[[], float]) -> None:
         self._per_minute = per_minute

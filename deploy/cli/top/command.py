@@ -22,7 +22,7 @@ BETWEEN_S = 1.0
 
 
 def add_top_command(groups: Any) -> None:  # noqa: ANN401 - argparse's own type is private
-    """`top`."""
+    """Add the command `top`."""
     add_command(groups, "top", _top, "queues, workers, vendors and money, live; without a terminal one picture")
 
 
@@ -63,6 +63,6 @@ def _tables(figures: Figures) -> Mapping[str, Any]:
 
 
 def _flat(row: dict[str, Any]) -> dict[str, Any]:
-    """A row with rates and times among its other figures."""
+    """A row in which rates and times stand among the other figures."""
     rates, times = row.pop("rates"), row.pop("times")
     return row | asdict(rates) | asdict(times)

@@ -1,4 +1,4 @@
-"""The figures of `rebootml top`, and how fast they change."""
+"""The figures of `rebootml top`, and the rates at which they change."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ COUNTED = ("requests", "failed", "charged_nano")
 
 
 class Rates(msgspec.Struct, frozen=True, kw_only=True):
-    """Rates of what ended within the last few seconds. Tokens are those of answers, including running ones, estimated as
-    they arrive.
+    """Rates of requests that ended within the last few seconds. Tokens are those of answers, including running ones,
+    estimated as they arrive.
     """
 
     requests_per_s: float = 0.0
@@ -48,8 +48,8 @@ class Rates(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Times(msgspec.Struct, frozen=True, kw_only=True):
-    """Times of interactive requests within the last minute, accurate to a tenth, None without requests: in the queue, and
-    for streams from the call to the first token.
+    """Times of interactive requests within the last minute, accurate to a tenth: the time in the queue, and for streams
+    the time from the call to the first token. None without requests.
     """
 
     wait_p50_s: float | None = None
@@ -59,8 +59,9 @@ class Times(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class VendorFigures(msgspec.Struct, frozen=True, kw_only=True):
-    """One vendor. `state`: `serving`, `paused` by an operator, `no worker`, `drained` if an operator has drained all its
-    upstreams, or `open` if none of them takes calls; `since` when, if that is known.
+    """The figures of one vendor. `state` is `serving`, `paused` by an operator, `no worker`, `drained` if an operator
+    has drained all its upstreams, or `open` if none of them takes calls; `since` is the time since which, if it is
+    known.
     """
 
     name: str
@@ -77,7 +78,7 @@ class VendorFigures(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class WorkerFigures(WorkerRow, frozen=True, kw_only=True):
-    """A worker, and since when an operator has drained it."""
+    """A worker, and the time since which an operator has drained it."""
 
     since: datetime | None
 
@@ -111,7 +112,7 @@ class Figures(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Source:
-    """`read` takes a snapshot; rates need two."""
+    """Reads figures: `read` takes a snapshot; rates need two snapshots."""
 
     def __init__(
         self,

@@ -33,7 +33,7 @@ AWAY = (Unavailable, asyncpg.PostgresError, *postgres.UNREACHABLE, *redis_client
 
 
 class Tile(Static):
-    """One number with its last minute."""
+    """One number with its history of the last minute."""
 
     def __init__(self, title: str, tile_id: str) -> None:
         super().__init__(id=tile_id)
@@ -159,7 +159,7 @@ def _panel(name: str, title: str) -> Static:
 
 
 def _headline(figures: Figures, width: int) -> Content:
-    """Whether all is well in one word, and the number to scale by; as much as fits, the time last."""
+    """One word for the state of everything, and the number to scale by; as much as fits, the time last."""
     word, style = _state(figures)
     first_s = figures.times.first_token_p95_s
     facts = [

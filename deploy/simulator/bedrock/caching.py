@@ -1,11 +1,11 @@
-"""What Converse keeps of prompts: what stands before a `cachePoint`, and which of these it refuses.
+"""Converse's cache of prompts: it keeps the beginning of a prompt up to a `cachePoint`, and refuses some points.
 
-Sources, read 2026-11: docs.aws.amazon.com/bedrock/latest/userguide/prompt-caching.html; what models refuse as users report
-it: "You invoked an unsupported model or your request did not allow prompt caching" (github.com/BerriAI/litellm/pull/39210),
-"extraneous key [cachePoint] is not permitted" of Nova's tools and results (github.com/LibreChat-AI/agents/pull/253,
-github.com/earendil-works/pi/issues/2053), "Extended TTL prompt caching is only supported for Anthropic models"
-(github.com/timothy-agent/timothy/issues/755), "A maximum of 4 blocks with cache_control may be provided. Found 5."
-(github.com/tghamm/Anthropic.SDK/issues/50), and the order of times to live
+Sources, read 2026-11: docs.aws.amazon.com/bedrock/latest/userguide/prompt-caching.html; refusals of models as users
+report them: "You invoked an unsupported model or your request did not allow prompt caching"
+(github.com/BerriAI/litellm/pull/39210), "extraneous key [cachePoint] is not permitted" of Nova's tools and results
+(github.com/LibreChat-AI/agents/pull/253, github.com/earendil-works/pi/issues/2053), "Extended TTL prompt caching is
+only supported for Anthropic models" (github.com/timothy-agent/timothy/issues/755), "A maximum of 4 blocks with
+cache_control may be provided. Found 5." (github.com/tghamm/Anthropic.SDK/issues/50), and the order of times to live
 (github.com/cnighswonger/claude-code-cache-fix/issues/44).
 """
 
@@ -40,7 +40,7 @@ class Placed(NamedTuple):
 
 
 def policy_of(model: Model) -> Policy:
-    """The caching policy of a model: GPT keeps all of a prompt unasked (`pieces_of`), the others what
+    """The caching policy of a model. GPT keeps all of a prompt without being asked (`pieces_of`); the others keep what
     comes before a point.
     """
     return Policy(minimum=model.cache_minimum, lookback=LOOKBACK, bills_writes=True)
@@ -63,7 +63,7 @@ def pieces_of(system: list[Block], turns: list[Turn], config: ToolConfig | None,
 
 
 def check_points(system: list[Block], turns: list[Turn], config: ToolConfig | None, model: Model) -> None:
-    """Hold cache points against Converse's rules and the model's; raises `Refusal`."""
+    """Check cache points against Converse's rules and the model's; raises `Refusal`."""
     points = list(_points(system, turns, config))
     if not points:
         return

@@ -1,11 +1,12 @@
-"""What the models behind Converse refuse by themselves, company by company; Bedrock hands their words on.
+"""Refusals of the models behind Converse, company by company; Bedrock passes their words on.
 
 Sources, read 2026-11: "each stop sequence must contain non-whitespace" (github.com/BerriAI/litellm/issues/3286), "final
-assistant content cannot end with trailing whitespace" (github.com/langchain-ai/langchain-aws/issues/532), "image exceeds 5 MB
-maximum" and "the image appears to be a image/png image" (github.com/aws-samples/amazon-bedrock-client-for-mac/issues/130),
-"input_schema does not support oneOf, allOf, or anyOf at the top level", "Tool names must be unique", "`tool_use` ids must be
-unique"; Mistral's stop sequences: docs.aws.amazon.com/bedrock/latest/userguide/model-parameters-mistral-text-completion.html;
-3.75 MB for an image: …/APIReference/API_runtime_Message.html; "Too much media: 0 document pages + 102 images > 100"
+assistant content cannot end with trailing whitespace" (github.com/langchain-ai/langchain-aws/issues/532), "image
+exceeds 5 MB maximum" and "the image appears to be a image/png image"
+(github.com/aws-samples/amazon-bedrock-client-for-mac/issues/130), "input_schema does not support oneOf, allOf, or anyOf
+at the top level", "Tool names must be unique", "`tool_use` ids must be unique"; Mistral's stop sequences:
+docs.aws.amazon.com/bedrock/latest/userguide/model-parameters-mistral-text-completion.html; 3.75 MB for an image:
+…/APIReference/API_runtime_Message.html; "Too much media: 0 document pages + 102 images > 100"
 (github.com/anthropics/claude-code/issues/19822), 600 with a larger window
 (platform.claude.com/docs/en/build-with-claude/vision).
 """
@@ -52,7 +53,7 @@ def check_sampling(model: Model, temperature: float | None, top_p: float | None)
 def check_company(
     model: Model, turns: list[Turn], stops: list[str], config: ToolConfig | None, fields: dict[str, Any]
 ) -> None:
-    """Hold a request against what the model itself refuses; raises `Refusal`."""
+    """Check a request against the model's own rules; raises `Refusal`."""
     _check_images(turns, model)
     if model.id.startswith("anthropic."):
         _check_claude(turns, stops, config, fields)

@@ -1,7 +1,7 @@
-"""The constraints of the Bedrock runtime's own API model, which hold whatever the model: lengths, patterns, ranges, enums.
+"""The constraints of the Bedrock runtime's own API model, which hold for every model: lengths, patterns, ranges, enums.
 
-Sources: botocore 1.40's model of the service, and the words as users report them (github.com/stdapi-ai/stdapi.ai/issues/224,
-github.com/NousResearch/hermes-agent/issues/55429; read 2026-11).
+Sources: botocore 1.40's model of the service, and the words as users report them
+(github.com/stdapi-ai/stdapi.ai/issues/224, github.com/NousResearch/hermes-agent/issues/55429; read 2026-11).
 """
 
 from __future__ import annotations
@@ -36,19 +36,19 @@ def check_identifier(where: str, value: str) -> None:
 
 
 def check_length(where: str, value: str | None) -> None:
-    """Raise `Refusal` for a text that is there and empty."""
+    """Raise `Refusal` for a text that is given and empty."""
     if value == "":
         raise _failed(where, "have length greater than or equal to 1", value)
 
 
 def check_count(where: str, values: Collection[str], most: int) -> None:
-    """Raise `Refusal` for too many."""
+    """Raise `Refusal` for too many values."""
     if len(values) > most:
         raise _failed(where, f"have length less than or equal to {most}", f"[{', '.join(values)}]"[:200])
 
 
 def check_format(where: str, value: str) -> None:
-    """Raise `Refusal` for a format of an image that is none of the enum, in small letters."""
+    """Raise `Refusal` for an image format that is not in the enum, in small letters."""
     if value not in IMAGE_FORMATS:
         raise _failed(where, f"satisfy enum value set: [{', '.join(IMAGE_FORMATS)}]", value)
 

@@ -38,7 +38,7 @@ from deploy.simulator.tools import AskedTools, read_arguments
 
 
 class InferenceConfig(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
-    """Limits and sampling."""
+    """The limits and the sampling options."""
 
     max_tokens: int | None = None
     temperature: float | None = None
@@ -100,7 +100,7 @@ class Converse:
         )
 
     def check(self, question: Question) -> None:
-        """Hold a request against Converse's rules and the model's; raises `Refusal`."""
+        """Check a request against Converse's rules and the model's; raises `Refusal`."""
         model = rules.find_model(question.model)
         body: ConverseRequest = question.body
         _check_values(body.inference_config, model)
@@ -118,19 +118,19 @@ class Converse:
         rules.check_limits(model, body.inference_config.max_tokens, question.prompt_tokens)
 
     def refuse(self, refusal: Refusal) -> web.Response:
-        """Say a refusal."""
+        """A refusal."""
         return rules.refuse(refusal)
 
     def complaint(self, refusal: Refusal) -> bytes:
-        """Say the error object that may stand in a 200."""
+        """The error object that may stand in a 200."""
         return rules.complaint(refusal)
 
     def headers(self, told: Told) -> dict[str, str]:
-        """Give the request id."""
+        """The request id."""
         return {"x-amzn-RequestId": str(uuid.UUID(int=told.ordinal))}
 
     def body(self, told: Told) -> bytes:
-        """Say the whole answer."""
+        """The whole answer."""
         model = rules.find_model(told.question.model)
         thought = [{"reasoningContent": content_json(told, model)}] if shows_thoughts(told) else []
         content: list[dict[str, Any]] = [*thought]
@@ -149,7 +149,7 @@ class Converse:
         return msgspec.json.encode(answer_json)
 
     def wire(self, told: Told) -> Wire:
-        """Say the answer in event-stream frames."""
+        """The answer in event-stream frames."""
         return ConverseWire(told, fault_refusal(self, told.script))
 
 
@@ -159,8 +159,8 @@ async def converse(request: web.Request) -> web.StreamResponse:
 
 
 def _prompt(request: web.Request, body: ConverseRequest, model: Model) -> Prompt:
-    """The prompt for the cache. The signer is known by the beginning of the signature; the rest differs
-    between requests.
+    """The prompt for the cache. The signer is known by the beginning of the signature; the rest of the signature
+    differs between requests.
     """
     signer = request.headers["Authorization"].partition("/")[0]
     owner = f"{model.id} {signer}".encode()

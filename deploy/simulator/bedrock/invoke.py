@@ -90,7 +90,7 @@ class Invoke:
         )
 
     def check(self, question: Question) -> None:
-        """Hold a request against the model's rules; raises `Refusal`."""
+        """Check a request against the model's rules; raises `Refusal`."""
         model = rules.find_model(question.model)
         if question.stream and model.invoke == "j2":
             raise invalid("The model is unsupported for streaming.")
@@ -100,15 +100,15 @@ class Invoke:
         rules.check_limits(model, question.limit, question.prompt_tokens)
 
     def refuse(self, refusal: Refusal) -> web.Response:
-        """Say a refusal."""
+        """A refusal."""
         return rules.refuse(refusal)
 
     def complaint(self, refusal: Refusal) -> bytes:
-        """Say the error object that may stand in a 200."""
+        """The error object that may stand in a 200."""
         return rules.complaint(refusal)
 
     def headers(self, told: Told) -> dict[str, str]:
-        """Give the request id and, for a whole answer, the token counts."""
+        """The request id and, for a whole answer, the token counts."""
         headers = {"x-amzn-RequestId": str(uuid.UUID(int=told.ordinal))}
         if told.usage is not None and not told.question.stream:
             headers["X-Amzn-Bedrock-Input-Token-Count"] = str(told.usage.prompt)
@@ -117,11 +117,11 @@ class Invoke:
         return headers
 
     def body(self, told: Told) -> bytes:
-        """Say the whole answer in the model's own form."""
+        """The whole answer in the model's own form."""
         return msgspec.json.encode(_j2(told) if isinstance(told.question.body, J2Request) else _command(told))
 
     def wire(self, told: Told) -> Wire:
-        """Say Command's chunks; Jurassic-2 has none."""
+        """Command's chunks; Jurassic-2 has none."""
         return CommandWire(self, told)
 
 
@@ -133,45 +133,45 @@ class CommandWire:
         self._told = told
 
     def opening(self) -> bytes:
-        """Say nothing: the first chunk is the first token."""
+        """Nothing: the first chunk is the first token."""
         return b""
 
     def thought(self, text: bytes) -> bytes:
-        """Say nothing: the model does not reason."""
+        """Nothing: the model does not reason."""
         del text
         return b""
 
     def token(self, text: bytes) -> bytes:
-        """Say a piece of text."""
+        """A piece of text."""
         return _chunk(b'{"text":' + text + b',"is_finished":false,"index":0}')
 
     def call(self, piece: CallText, text: bytes) -> bytes:
-        """Say nothing: no request can offer tools here."""
+        """Nothing: no request can offer tools here."""
         del piece, text
         return b""
 
     def finish(self) -> bytes:
-        """Say the finish reason, with the metrics that Bedrock adds to the last chunk."""
+        """The finish reason, with the metrics that Bedrock adds to the last chunk."""
         last: dict[str, Any] = {"is_finished": True, "finish_reason": _command_reason(self._told), "index": 0}
         if self._told.usage is not None and self._told.script.fault != "no_done":
             last["amazon-bedrock-invocationMetrics"] = _metrics(self._told.usage)
         return _chunk(msgspec.json.encode(last))
 
     def done(self) -> bytes:
-        """Say nothing: the finish was the last chunk."""
+        """Nothing: the finish was the last chunk."""
         return b""
 
     def error(self) -> bytes:
-        """Say an exception frame."""
+        """An exception frame."""
         refusal = fault_refusal(self._dialect, self._told.script)
         return eventstream.exception(rules.exception_kind(refusal), rules.complaint(refusal))
 
     def comment(self) -> bytes:
-        """Say an event of an unknown type, which clients skip."""
+        """An event of an unknown type, which clients skip."""
         return eventstream.event("keepAlive", b"{}")
 
     def garbage(self) -> bytes:
-        """Say a chunk whose JSON stops in the middle."""
+        """A chunk whose JSON stops in the middle."""
         return _chunk(b'{"text":"br')
 
 
@@ -207,7 +207,9 @@ def _metrics(usage: Usage) -> dict[str, int]:
 
 
 def _j2(told: Told) -> dict[str, Any]:
-    """Jurassic-2's answer. Its token lists stay true if only the headers lie, and are empty if usage is missing."""
+    """Jurassic-2's answer. Its token lists stay true if a fault changes only the headers, and are empty if usage is
+    missing.
+    """
     counted = told.usage is not None
     tokens = [{"generatedToken": {"token": piece, "logprob": 0.0}} for piece in told.reply.pieces]
     prompt_tokens = [{"generatedToken": {"token": "▁", "logprob": 0.0}}] * told.reply.prompt_tokens

@@ -1,7 +1,7 @@
 """Amazon Bedrock's models: their limits, and what Converse takes of each.
 
-Sources: AWS's Converse "supported models and features" table, its model parameter pages and model cards (2024-2026), and for
-what is newer langchain-aws 1.9 and litellm-1.110.
+Sources: AWS's Converse "supported models and features" table, its model parameter pages and model cards (2024-2026),
+and for newer facts langchain-aws 1.9 and litellm-1.110.
 """
 
 from __future__ import annotations
@@ -13,11 +13,13 @@ import msgspec
 
 
 class Model(msgspec.Struct, frozen=True):
-    """One model id and its limits in tokens. `chat`: Converse takes more than one message. `choices`: the tool choices that
-    it knows. `thinks`: it thinks unless it is told not to. `fields`: fields of its own; `off`: values in them that switch
-    thinking off; `efforts`: efforts that it knows there. Claude is told to think adaptively, or by a number of tokens
-    (`counts`); newer Claude models hide their thoughts unless asked (`hides`), and the newest take a thought back only
-    after the same conversation (`binds`). `profiled`: it can be called by an inference profile only. `cache_minimum`:
+    """One model id and its limits in tokens.
+
+    `chat`: Converse takes more than one message. `choices`: the tool choices that the model knows. `thinks`: it thinks
+    unless it is told not to. `fields`: fields of its own; `off`: values in them that switch thinking off; `efforts`:
+    efforts that it knows there. Claude is told to think adaptively, or by a number of tokens (`counts`); newer Claude
+    models hide their thoughts unless asked (`hides`), and the newest take a thought back only after the same
+    conversation (`binds`). `profiled`: it can be called by an inference profile only. `cache_minimum`: the fewest
     tokens of a prompt's beginning that its cache keeps, 0 without a cache; `cache_points`: it caches only at points.
     """
 
@@ -48,12 +50,12 @@ class Model(msgspec.Struct, frozen=True):
 
     @property
     def caches_unasked(self) -> bool:
-        """Whether it caches prompts by itself and takes no points, as GPT does."""
+        """Whether the model caches prompts by itself and takes no points, as GPT does."""
         return self.cache_minimum > 0 and not self.cache_points
 
     @property
     def images_in_results(self) -> bool:
-        """Whether tool results may have images: with Claude and Nova, if the model takes images."""
+        """Whether tool results may have images: with Claude and Nova they may, if the model takes images."""
         return self.images and self.id.startswith(("anthropic.", "amazon.nova"))
 
 

@@ -1,6 +1,7 @@
-"""How Amazon Bedrock refuses what its models do not accept.
+"""Refusals of Amazon Bedrock for what its models do not accept.
 
-Sources: user reports of the exact texts (2024-2026). Retired ids answer unless `fault=retired` asks for the vendor's refusal.
+Sources: user reports of the exact texts (2024-2026). Retired ids answer unless `fault=retired` asks for the vendor's
+refusal.
 """
 
 from __future__ import annotations
@@ -90,7 +91,7 @@ def check_signed(request: web.Request) -> None:
 
 
 def check_limits(model: Model, limit: int | None, prompt_tokens: int) -> None:
-    """Hold the lengths against the model's; raises `Refusal`."""
+    """Check the lengths against the model's limits; raises `Refusal`."""
     if limit is not None and limit > model.output_max:
         raise invalid(
             f"The maximum tokens you requested exceeds the model limit of {model.output_max}. "
@@ -101,7 +102,7 @@ def check_limits(model: Model, limit: int | None, prompt_tokens: int) -> None:
 
 
 def refuse(refusal: Refusal) -> web.Response:
-    """Say a refusal: its name is in a header, its words in the body."""
+    """A refusal: its name is in a header, its words in the body."""
     headers = {
         "x-amzn-RequestId": str(uuid.uuid4()),
         "x-amzn-ErrorType": f"{refusal.code}:http://internal.amazon.com/coral/com.amazon.bedrock/",

@@ -1,7 +1,7 @@
-"""Fields of Converse's models of their own, mostly about thinking, and whether a model thinks.
+"""The own fields of Converse's models, mostly about thinking, and whether a model thinks.
 
-Sources, read 2026-11: AWS's guides to Claude's adaptive and extended thinking and to Nova 2, its model cards of Claude and
-GPT, langchain-aws 1.9 and litellm-1.110; the texts as users report them.
+Sources, read 2026-11: AWS's guides to Claude's adaptive and extended thinking and to Nova 2, its model cards of Claude
+and GPT, langchain-aws 1.9 and litellm-1.110; the texts as users report them.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ SWITCHES = ("disabled", "between_tools")
 
 
 def thinks(fields: dict[str, Any], model: Model) -> bool:
-    """Whether the model thinks before it answers; a model that does not by default may be told to."""
+    """Whether the model thinks before it answers. A model that does not think by default may be told to."""
     kind = _part(fields, "thinking", "type")
     if kind is not None:
         return kind not in model.off
@@ -45,8 +45,8 @@ def check_fields(fields: dict[str, Any], model: Model, limit: int | None) -> Non
 
 
 def check_calm(fields: dict[str, Any], model: Model, sampling: tuple[float | None, float | None], choice: str) -> None:
-    """Raise `Refusal` for options that exclude thinking: Claude up to 4.6 thinks with its own sampling, and cannot be
-    forced to call a tool meanwhile.
+    """Raise `Refusal` for options that exclude thinking. Claude up to 4.6 thinks with its own sampling, and cannot be
+    forced to call a tool while it thinks.
     """
     if not model.counts or not thinks(fields, model):
         return

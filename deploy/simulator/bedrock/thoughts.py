@@ -34,7 +34,7 @@ def shown(told: Told, model: Model) -> str:
 
 
 def content_json(told: Told, model: Model) -> dict[str, Any]:
-    """The block of a JSON answer, and what its stream adds to the text."""
+    """The block of a JSON answer, with the fields that its stream sends beside the text."""
     text, proof = shown(told, model), signed(told, model)
     if model.id.startswith(ENCRYPTED):
         return {"redactedContent": base64.b64encode(proof.encode()).decode()}
@@ -42,7 +42,7 @@ def content_json(told: Told, model: Model) -> dict[str, Any]:
 
 
 def signed(told: Told, model: Model) -> str:
-    """The signature of the thoughts about all messages."""
+    """The signature of the thoughts, which covers all messages."""
     body = told.question.body
     return _signature(model, shown(told, model), _prefix(body, body.messages))
 
@@ -91,13 +91,13 @@ def _check_begins_with_thought(turns: list[Turn]) -> None:
 
 
 def _signature(model: Model, text: str, prefix: bytes) -> str:
-    """The proof of the thought, and of its prefix if the model is bound to that."""
+    """The signature of the thought, and of the prefix if the model is bound to its prefix."""
     own = hashlib.sha256(f"{model.id} {text}".encode()).hexdigest()[:LENGTH]
     return own + (hashlib.sha256(prefix).hexdigest()[:LENGTH] if model.binds else "")
 
 
 def _prefix(body: Any, before: list[Turn]) -> bytes:  # noqa: ANN401
-    """Everything that was thought about, without cache points."""
+    """Everything that came before the thought, without cache points."""
     tools = [tool for tool in (body.tool_config.tools if body.tool_config else []) if not _is_point(tool)]
     system = [block for block in body.system if not _is_point(block)]
     talk = [[block for block in turn.content if not _is_point(block)] for turn in before]

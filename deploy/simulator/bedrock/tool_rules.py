@@ -1,4 +1,4 @@
-"""What Bedrock's Converse refuses of tools, their calls and their results.
+"""Converse's refusals of tools, their calls and their results.
 
 Sources: the Bedrock runtime API reference, AWS's table of what Converse supports with which model, and the texts of its
 ValidationExceptions as users report them (2024-2026).
@@ -18,7 +18,7 @@ _MISTRAL_ID = re.compile(r"[a-zA-Z0-9]{9}")
 
 
 def check_tools(turns: list[Turn], config: ToolConfig | None, model: Model, *, stream: bool) -> None:
-    """Hold tools and their results against Converse's rules and the model's; raises `Refusal`."""
+    """Check tools and their results against Converse's rules and the model's; raises `Refusal`."""
     _check_identifiers(turns, config, model)
     if not model.images_in_results and any(
         part.image is not None
@@ -83,7 +83,7 @@ def _check_config(config: ToolConfig, model: Model, *, stream: bool) -> None:
 
 
 def _check_results(i: int, before: Turn, after: Turn) -> None:
-    """Check that the turn after a call answers it and nothing else."""
+    """Check that the turn after a call has its results and nothing else."""
     called = [block.tool_use.tool_use_id for block in before.content if block.tool_use]
     answered = [block.tool_result.tool_use_id for block in after.content if block.tool_result]
     _check_once(f"toolUse blocks at messages.{i - 1}.content", called)

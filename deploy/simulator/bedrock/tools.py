@@ -50,7 +50,7 @@ class ToolResult(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
 
 
 class CachePoint(msgspec.Struct, forbid_unknown_fields=True):
-    """The cache should keep what comes before."""
+    """A mark: the cache should keep what comes before it."""
 
     type: Literal["default"]
     ttl: Literal["5m", "1h"] | None = None
@@ -147,7 +147,7 @@ def text_of(blocks: list[Block]) -> str:
 
 
 def asked_of(turns: list[Turn], config: ToolConfig | None) -> AskedTools:
-    """Read what a request says of tools."""
+    """The tools and tool choice of a request."""
     last = turns[-1].content if turns else []
     results = [result_text(block.tool_result) for block in last if block.tool_result]
     result = " ".join(results) if results and not text_of(last) else None
@@ -180,6 +180,6 @@ def images_in(turns: list[Turn]) -> int:
 
 
 def result_text(result: ToolResult) -> str:
-    """Give what a tool said as text."""
+    """The content of a tool's result as text."""
     said = [part for part in result.content if part.image is None]
     return "".join(part.text if part.text is not None else msgspec.json.encode(part.json).decode() for part in said)

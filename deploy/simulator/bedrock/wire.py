@@ -1,4 +1,4 @@
-"""The event-stream frames of one ConverseStream answer, and its words that the JSON answer has too.
+"""The event-stream frames of one ConverseStream answer, and the fields that the JSON answer has too.
 
 Source: the Bedrock runtime API reference.
 """
@@ -35,11 +35,11 @@ class ConverseWire:
         self._open: int | None = 0 if self._spoke or self._first else None
 
     def opening(self) -> bytes:
-        """Say the role."""
+        """The role."""
         return eventstream.event("messageStart", b'{"p":"abcdefghij","role":"assistant"}')
 
     def thought(self, text: bytes) -> bytes:
-        """Say a delta of a block of its own; a model that does not think, or hides it, says nothing."""
+        """A delta of a block of its own; a model that does not think, or hides it, says nothing."""
         if not self._shows_text:
             return b""
         return eventstream.event(
@@ -48,14 +48,14 @@ class ConverseWire:
         )
 
     def token(self, text: bytes) -> bytes:
-        """Say a text delta."""
+        """A text delta."""
         said = b"" if self._open in {None, self._first} else self._stop()
         self._open = self._first
         payload = b'{"contentBlockIndex":%d,"delta":{"text":' % self._first + text + b'},"p":"abcdefghijklmnop"}'
         return said + eventstream.event("contentBlockDelta", payload)
 
     def call(self, piece: CallText, text: bytes) -> bytes:
-        """Say a piece of a tool's block; only such a block has an event that begins it."""
+        """A piece of a tool's block; only such a block has an event that begins it."""
         block = piece.index + self._spoke + self._first
         said = b""
         if piece.name:
@@ -69,29 +69,29 @@ class ConverseWire:
         return said + (self._stop() if piece.ends else b"")
 
     def finish(self) -> bytes:
-        """Say the end of the block and the stop reason."""
+        """The end of the block and the stop reason."""
         stop = msgspec.json.encode({"p": "abc", "stopReason": stop_reason(self._told)})
         return self._stop() + eventstream.event("messageStop", stop)
 
     def done(self) -> bytes:
-        """Say the usage; it comes after `messageStop`."""
+        """The usage; it comes after `messageStop`."""
         usage = {"usage": usage_json(self._told.usage)} if self._told.usage else {}
         return eventstream.event("metadata", msgspec.json.encode({"metrics": {"latencyMs": 1}, "p": "abcd", **usage}))
 
     def error(self) -> bytes:
-        """Say an exception frame."""
+        """An exception frame."""
         return eventstream.exception(rules.exception_kind(self._refusal), rules.complaint(self._refusal))
 
     def comment(self) -> bytes:
-        """Say an event of an unknown type, which clients skip."""
+        """An event of an unknown type, which clients skip."""
         return eventstream.event("keepAlive", b"{}")
 
     def garbage(self) -> bytes:
-        """Say a frame whose checksum does not fit."""
+        """A frame whose checksum does not fit."""
         return eventstream.corrupted(self.opening())
 
     def _proof(self) -> bytes:
-        """What the model wants back of the block that ends: the signature of the text, or encrypted data."""
+        """The data of the block that ends which the model wants back: the signature of the text, or encrypted data."""
         content = content_json(self._told, rules.find_model(self._told.question.model))
         said = content.get("reasoningText", content)
         delta = {name: value for name, value in said.items() if name != "text"}
@@ -117,8 +117,8 @@ def tool_use_id(told: Told, index: int) -> str:
 
 
 def usage_json(usage: Usage) -> dict[str, Any]:
-    """The usage object. Cached and written tokens are beside `inputTokens`, not part of it. `cacheDetails` says how long
-    written tokens are kept, longest first.
+    """The usage object. Cached and written tokens are not part of `inputTokens`. `cacheDetails` says how long written
+    tokens are kept, longest first.
     """
     beside = usage.cached + usage.written
     counts = {"inputTokens": usage.prompt - beside, "outputTokens": usage.output, "totalTokens": usage.total}

@@ -1,7 +1,7 @@
-"""What Gemini keeps of prompts by itself: implicit caching, from 2.5 on.
+"""Gemini's own caching of prompts: implicit caching, from 2.5 on.
 
-Source, read 2026-11: ai.google.dev/gemini-api/docs/caching; 2.5 Flash-Lite as its API says
-(discuss.ai.google.dev/t/178942). In which steps was not found.
+Source, read 2026-11: ai.google.dev/gemini-api/docs/caching; for 2.5 Flash-Lite discuss.ai.google.dev/t/178942, which
+quotes its API. The size of the steps was not found.
 """
 
 from __future__ import annotations

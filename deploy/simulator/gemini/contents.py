@@ -1,7 +1,8 @@
-"""What turns may be made of at Gemini: parts with something in them, images of the kinds that it reads.
+"""The contents of turns at Gemini: parts with something in them, and images of the kinds that Gemini reads.
 
-Sources: the Gemini API reference (v1beta) and its page on images, and its errors as users report them (2024-2026): "required
-oneof field 'data' must have one initialized field", "Unsupported MIME type: image/gif", "Base64 decoding failed".
+Sources: the Gemini API reference (v1beta) and its page on images, and its errors as users report them (2024-2026):
+"required oneof field 'data' must have one initialized field", "Unsupported MIME type: image/gif", "Base64 decoding
+failed".
 """
 
 from __future__ import annotations

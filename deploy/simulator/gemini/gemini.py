@@ -54,7 +54,7 @@ class GenerateRequest(msgspec.Struct, rename="camel", forbid_unknown_fields=True
 
 
 class Gemini:
-    """The dialect of `/{version}/models/{model}:…`; `form` is how a stream is framed."""
+    """The dialect of `/{version}/models/{model}:…`; `form` is the framing of a stream."""
 
     api = "gemini"
     blocked: Refusal | None = None  # reported in a 200, see `body` and `opening`
@@ -122,7 +122,7 @@ class Gemini:
         )
 
     def check(self, question: Question) -> None:
-        """Hold a request against the model's rules; raises `Refusal`."""
+        """Check a request against the model's rules; raises `Refusal`."""
         model = MODELS.get(question.model)
         if model is None:
             raise self.retired
@@ -142,11 +142,11 @@ class Gemini:
             )
 
     def refuse(self, refusal: Refusal) -> web.Response:
-        """Say a refusal in Google's error model; the retry hint is a detail of it."""
+        """A refusal in Google's error model; the retry hint is a detail of it."""
         return web.Response(status=refusal.status, body=self.complaint(refusal), content_type="application/json")
 
     def complaint(self, refusal: Refusal) -> bytes:
-        """Say the error object."""
+        """The error object."""
         error: dict[str, Any] = {"code": refusal.status, "message": refusal.message, "status": refusal.code}
         details: list[dict[str, str]] = []
         if refusal.kind:
@@ -158,11 +158,11 @@ class Gemini:
         return msgspec.json.encode({"error": error})
 
     def headers(self, told: Told) -> dict[str, str]:
-        """Give what Google adds to an answer."""
+        """Google's own headers of an answer."""
         return {"Server-Timing": "gfet4t7; dur=1", "x-goog-request-id": f"{told.ordinal:x}"}
 
     def body(self, told: Told) -> bytes:
-        """Say the whole answer."""
+        """The whole answer."""
         if told.script.fault == "blocked":
             return msgspec.json.encode(blocked_json(told))
         parts = thoughts_json(told)
@@ -173,7 +173,7 @@ class Gemini:
         return msgspec.json.encode({"candidates": [candidate], **usage, **tail_json(told)})
 
     def wire(self, told: Told) -> Wire:
-        """Say the answer in parts."""
+        """The answer in parts."""
         error = self.complaint(fault_refusal(self, told.script))
         return GeminiWire(told, error, sse=self.sse)
 

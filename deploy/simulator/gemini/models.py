@@ -1,4 +1,4 @@
-"""Gemini's models: their limits, and how they think.
+"""Gemini's models: their limits, and their ways of thinking.
 
 Sources, read 2026-11: the model pages of the Gemini API and its guide to thinking.
 """
@@ -31,12 +31,14 @@ class Model(msgspec.Struct, frozen=True):
 
     @property
     def is_new(self) -> bool:
-        """From Gemini 3 on: calls have ids and signatures, and a JSON answer may be given beside tools."""
+        """Whether the model is Gemini 3 or later: calls have ids and signatures, and a JSON answer may be given beside
+        tools.
+        """
         return not self.name.startswith(BEFORE_3)
 
     @property
     def flex(self) -> bool:
-        """Whether it is served at the tier flex (ai.google.dev/gemini-api/docs/flex-inference)."""
+        """Whether the model is served at the tier flex (ai.google.dev/gemini-api/docs/flex-inference)."""
         return not self.name.startswith(NO_FLEX)
 
 

@@ -1,4 +1,4 @@
-"""Ids and signatures of calls, as the Gemini API takes them from Gemini 3 on.
+"""Ids and signatures of calls, which the Gemini API has from Gemini 3 on.
 
 Sources, read 2026-11: its guides to function calling and to thought signatures, and the texts of its errors as users
 report them.
@@ -14,7 +14,7 @@ from deploy.simulator.gemini.models import Model
 from deploy.simulator.gemini.tools import Content, Part
 
 UNSIGNED = base64.b64encode(b"skip_thought_signature_validator").decode()
-"""Replaces a signature that was not kept (ai.google.dev/gemini-api/docs/thought-signatures)."""
+"""The value that stands for a signature which was not kept (ai.google.dev/gemini-api/docs/thought-signatures)."""
 
 
 def signature_of(model: Model) -> str:
@@ -23,8 +23,8 @@ def signature_of(model: Model) -> str:
 
 
 def check_signatures(contents: list[Content], model: Model) -> None:
-    """The first call of a turn comes back signed, and a response says the id of its call; before Gemini 3 an id is unknown.
-    Raises `Refusal`.
+    """Check that the first call of a turn comes back signed, and that a response names the id of its call; before
+    Gemini 3 an id is an unknown field. Raises `Refusal`.
     """
     if not model.is_new:
         _check_no_ids(contents)

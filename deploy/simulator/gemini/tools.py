@@ -1,4 +1,4 @@
-"""Functions as the Gemini API takes them: what is declared and asked for, and what is refused.
+"""Functions in the Gemini API: what is declared and asked for, and what is refused.
 
 Sources: the Gemini API reference (v1beta), and the texts of its errors as users report them (2024-2026).
 """
@@ -28,7 +28,7 @@ class FunctionCall(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class FunctionResponse(msgspec.Struct, forbid_unknown_fields=True):
-    """What a function said."""
+    """The result of a function."""
 
     name: str
     response: dict[str, Any]
@@ -88,14 +88,14 @@ class FunctionTool(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
 
 
 class CallingConfig(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
-    """Whether, and which, functions are to be called."""
+    """The choice of functions: whether one must be called, and which."""
 
     mode: Literal["AUTO", "ANY", "NONE", "VALIDATED"] = "AUTO"
     allowed_function_names: list[str] = []
 
 
 class ToolConfig(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
-    """How the functions on offer are to be used."""
+    """The rules for using the functions on offer."""
 
     function_calling_config: CallingConfig = msgspec.field(default_factory=CallingConfig)
 
@@ -108,7 +108,7 @@ def text_of(content: Content) -> str:
 def asked_of(
     contents: list[Content], tools: list[FunctionTool], config: ToolConfig | None, schema: dict[str, Any] | None
 ) -> AskedTools:
-    """Read what a request says of functions; `schema` is that of its answer."""
+    """The functions and the choice in a request; `schema` is that of its answer."""
     calling = config.function_calling_config if config else CallingConfig()
     choices: dict[str, Literal["none", "required"]] = {"NONE": "none", "ANY": "required"}
     last = contents[-1] if contents else Content()
@@ -130,7 +130,7 @@ def texts_of(contents: list[Content], tools: list[FunctionTool]) -> list[str]:
 
 
 def check_tools(contents: list[Content], tools: list[FunctionTool], config: ToolConfig | None) -> None:
-    """Hold functions, their calls and their responses against Gemini's rules; raises `Refusal`."""
+    """Check functions, their calls and their responses against Gemini's rules; raises `Refusal`."""
     _checkdeclared(declared(tools))
     _check_config(declared(tools), config)
     for i, (before, after) in enumerate(pairwise([Content(role="model"), *contents])):

@@ -23,8 +23,8 @@ NO_PENALTIES = ("gemini-2.5",)
 
 
 class ThinkingConfig(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
-    """How much it thinks: a number of tokens or a level. Google reads fields in both spellings, and google-genai 3.4 writes
-    these in the other one.
+    """The amount of thinking: a number of tokens or a level. Google reads fields in both spellings, and google-genai
+    3.4 writes these in the other one.
     """
 
     thinking_budget: int | None = None
@@ -36,17 +36,17 @@ class ThinkingConfig(msgspec.Struct, rename="camel", forbid_unknown_fields=True)
 
     @property
     def budget(self) -> int | None:
-        """In tokens."""
+        """The budget in tokens."""
         return self.also_budget if self.thinking_budget is None else self.thinking_budget
 
     @property
     def includes_thoughts(self) -> bool:
-        """Whether the answer is to show what was thought."""
+        """Whether the answer shows the thoughts."""
         return bool(self.include_thoughts or self.also_include)
 
     @property
     def level(self) -> str | None:
-        """In small letters."""
+        """The thinking level in small letters."""
         level = self.thinking_level or self.also_level
         return level and level.lower()
 

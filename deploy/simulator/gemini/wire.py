@@ -21,7 +21,7 @@ _LINE_ENDS = str.maketrans({"\u2028": "\\u2028", "\u2029": "\\u2029", "\x85": "\
 
 
 class GeminiWire:
-    """The chunks of one answer; the usage in each is that of the answer so far."""
+    """The chunks of one answer; each has the usage of the answer so far."""
 
     def __init__(self, told: Told, error: bytes, *, sse: bool) -> None:
         self._error = error
@@ -32,21 +32,21 @@ class GeminiWire:
         self._tail = msgspec.json.encode(tail_json(told))[1:]
 
     def opening(self) -> bytes:
-        """Say nothing, or that the prompt was blocked."""
+        """Nothing, or the event that says that the prompt was blocked."""
         blocked = self._told.script.fault == "blocked"
         return self._chunk(msgspec.json.encode(blocked_json(self._told))) if blocked else b""
 
     def thought(self, text: bytes) -> bytes:
-        """Say a part that is a thought; those are hidden unless asked for."""
+        """A part that is a thought; those are hidden unless asked for."""
         return self._candidate(b'{"thought":true,"text":' + text + b"}", b"") if shows_thoughts(self._told) else b""
 
     def token(self, text: bytes) -> bytes:
-        """Say a text part."""
+        """A text part."""
         self._sent += 1
         return self._candidate(b'{"text":' + text + b"}", b"")
 
     def call(self, piece: CallText, text: bytes) -> bytes:
-        """Say a call as a whole, as soon as it is whole: Gemini streams no arguments."""
+        """A call as a whole, as soon as it is whole: Gemini streams no arguments."""
         del text
         self._sent += 1
         if not piece.ends:
@@ -54,7 +54,7 @@ class GeminiWire:
         return self._candidate(msgspec.json.encode(call_json(self._told, piece.index)), b"")
 
     def finish(self) -> bytes:
-        """Say the finish reason with an empty text, which a model that thinks signs where it called nothing."""
+        """The finish reason with an empty text. A model that thinks signs that text if it called nothing."""
         if self._told.script.fault == "blocked":
             return b""
         last = msgspec.json.encode({"text": "", **proof_of_text(self._told)})
@@ -65,15 +65,15 @@ class GeminiWire:
         return b"" if self._sse else b"]"
 
     def error(self) -> bytes:
-        """Say an error object in place of a chunk."""
+        """An error object in place of a chunk."""
         return self._chunk(self._error)
 
     def comment(self) -> bytes:
-        """Say a blank line: google-genai 3.4 takes an SSE comment for broken JSON, and Google sends none."""
+        """A blank line: google-genai 3.4 takes an SSE comment for broken JSON, and Google sends none."""
         return b"\r\n"
 
     def garbage(self) -> bytes:
-        """Say a chunk whose JSON stops in the middle."""
+        """A chunk whose JSON stops in the middle."""
         return self._chunk(b'{"candidates":[{"conte')
 
     def _candidate(self, part: bytes, reason: bytes) -> bytes:
@@ -97,13 +97,15 @@ class GeminiWire:
 
 
 def tier_json(told: Told) -> dict[str, str]:
-    """Give the service tier as the usage says it, where one was asked for (github.com/vercel/ai/pull/15488)."""
+    """The service tier as the usage says it, where one was asked for (github.com/vercel/ai/pull/15488)."""
     served = "standard" if told.tier == "default" else told.tier
     return {"serviceTier": served} if told.question.tier else {}
 
 
 def usage_json(usage: Usage) -> dict[str, Any]:
-    """Give the usage object: thoughts stand beside the candidates' tokens, cached ones inside the prompt's."""
+    """The usage object: tokens of thoughts are not part of the candidates' tokens, cached tokens are part of the
+    prompt's.
+    """
     counts = {
         "promptTokenCount": usage.prompt,
         "candidatesTokenCount": usage.output - usage.reasoning,
@@ -115,13 +117,13 @@ def usage_json(usage: Usage) -> dict[str, Any]:
 
 
 def shows_thoughts(told: Told) -> bool:
-    """Whether the answer has parts that are thoughts: where they are asked for, and there are any."""
+    """Whether the answer has parts that are thoughts: they were asked for, and there are some."""
     config = told.question.body.generation_config.thinking_config
     return config is not None and config.includes_thoughts and told.question.thinks and told.reply.reasoning > 0
 
 
 def thoughts_json(told: Told) -> list[dict[str, Any]]:
-    """Give those parts of a JSON answer."""
+    """The thoughts of a JSON answer as parts."""
     return [{"thought": True, "text": "".join(answer.thoughts(told.reply.reasoning))}] if shows_thoughts(told) else []
 
 
@@ -133,7 +135,7 @@ def proof_of_text(told: Told) -> dict[str, str]:
 
 
 def call_json(told: Told, place: int) -> dict[str, Any]:
-    """Give a part with the call at that place; the models up to 2.5 give it no id, the newer ones sign the first one, too."""
+    """The part with the call at that place. Models up to 2.5 give it no id; newer ones sign the first call, too."""
     call = told.reply.calls[place]
     said = {"name": call.name, "args": read_arguments(call.arguments)}
     model = MODELS.get(told.question.model)
@@ -144,16 +146,16 @@ def call_json(told: Told, place: int) -> dict[str, Any]:
 
 
 def finish_reason(told: Told) -> str:
-    """Give the scripted finish reason, else Gemini's word for the true one."""
+    """The scripted finish reason, else Gemini's word for the true one."""
     return told.script.finish or _FINISH[told.reply.ending]
 
 
 def tail_json(told: Told) -> dict[str, str]:
-    """Give the fields that every chunk and every answer end with."""
+    """The fields that every chunk and every answer end with."""
     return {"modelVersion": told.question.model, "responseId": f"sim-{told.ordinal}"}
 
 
 def blocked_json(told: Told) -> dict[str, Any]:
-    """Give the answer to a prompt that is blocked: no candidates."""
+    """The answer to a prompt that is blocked: no candidates."""
     usage = {"promptTokenCount": told.reply.prompt_tokens, "totalTokenCount": told.reply.prompt_tokens}
     return {"promptFeedback": {"blockReason": "SAFETY"}, "usageMetadata": usage, **tail_json(told)}

@@ -1,4 +1,4 @@
-"""The body of a chat completion, as OpenAI and DeepSeek read it.
+"""The body of a chat completion that OpenAI and DeepSeek read.
 
 Source: OpenAI's API reference (2025).
 """
@@ -11,14 +11,14 @@ import msgspec
 
 
 class Breakpoint(msgspec.Struct, forbid_unknown_fields=True):
-    """The end of what the cache is to keep."""
+    """A mark: the cache keeps everything up to it."""
 
     mode: Literal["explicit"]
     ttl: Literal["30m", "12h"] | None = None
 
 
 class CacheOptions(msgspec.Struct, forbid_unknown_fields=True):
-    """Whether the cache keeps anything that is not marked."""
+    """The cache options: whether the cache keeps anything that is not marked."""
 
     mode: Literal["implicit", "explicit"] = "implicit"
     ttl: Literal["30m"] | None = None
@@ -35,7 +35,7 @@ class Part(msgspec.Struct):
 
 
 class CalledFunction(msgspec.Struct):
-    """Which function a call is of, and its arguments as JSON text, valid or not."""
+    """The function that a call is for, and its arguments as JSON text, valid or not."""
 
     name: str
     arguments: str
@@ -82,7 +82,7 @@ class FunctionName(msgspec.Struct):
 
 
 class Named(msgspec.Struct):
-    """A tool choice that names one."""
+    """A tool choice that names a function."""
 
     type: Literal["function"]
     function: FunctionName
@@ -105,19 +105,19 @@ class ResponseFormat(msgspec.Struct):
 
 
 class StreamOptions(msgspec.Struct):
-    """What a stream is to carry."""
+    """The contents of a stream that are asked for."""
 
     include_usage: bool = False
 
 
 class Thinking(msgspec.Struct):
-    """DeepSeek's switch."""
+    """DeepSeek's switch for thinking."""
 
     type: Literal["enabled", "disabled"]
 
 
 class ChatRequest(msgspec.Struct):
-    """The fields that the simulator looks at; of the others see `known.py`."""
+    """The fields that the simulator reads; the others are in `known.py`."""
 
     model: str
     messages: list[Message]

@@ -1,8 +1,8 @@
-"""What OpenAI and DeepSeek keep of prompts, and what they refuse of hints for it.
+"""OpenAI's and DeepSeek's caches of prompts, and refusals of hints for them.
 
 Sources, read 2026-11: openai-python 3.54 (`PromptCacheOptions`, `PromptCacheBreakpoint`, `prompt_cache_retention`) and
-developers.openai.com/api/docs/guides/prompt-caching; api-docs.deepseek.com/guides/kv_cache. That marks of the assistant's
-messages are passed over is as a client found it (opencode-cache-manager, 2026).
+developers.openai.com/api/docs/guides/prompt-caching; api-docs.deepseek.com/guides/kv_cache. A client found that marks
+in the assistant's messages are ignored (opencode-cache-manager, 2026).
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ class Hinted(Protocol):
 
 
 def pieces_of(body: ChatRequest, schema: bytes | None, model: Model) -> list[Piece]:
-    """The prompt in the vendor's order. A model that keeps what is marked has a mark of its own at the end, unless it is told
-    that all are the caller's.
+    """The prompt in the vendor's order. A model that keeps what is marked has a mark of its own at the end, unless the
+    request says that only the caller's marks count.
     """
     pieces = [rest(msgspec.json.encode(tool)) for tool in body.tools or ()]
     pieces += [rest(schema)] if schema else []
@@ -57,7 +57,7 @@ def breakpoints_of(body: ChatRequest) -> list[Breakpoint]:
 
 
 def check_caching(body: Hinted, breakpoints: Sequence[Breakpoint], model: Model) -> None:
-    """Hold hints for the cache against the model; raises `Refusal`."""
+    """Check hints for the cache against the model's rules; raises `Refusal`."""
     if len(body.prompt_cache_key or "") > KEY_LENGTH_MAX:
         words = f"string too long. Expected a string with maximum length {KEY_LENGTH_MAX}"
         raise _refused("string_above_max_length", f"Invalid 'prompt_cache_key': {words}.", "prompt_cache_key")

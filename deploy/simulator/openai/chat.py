@@ -75,12 +75,12 @@ class OpenAIChat:
         )
 
     def prompt(self, body: ChatRequest, model: Model, key: str) -> Prompt:
-        """What the request is to the cache."""
+        """The prompt for the cache."""
         owner = f"{self.api} {model.name} {key}".encode()
         return Prompt(owner, lambda: pieces_of(body, schema_json(body), model), self.policy(model))
 
     def policy(self, model: Model) -> Policy:
-        """What the vendor keeps."""
+        """The policy of the vendor's cache."""
         return policy_of(model)
 
     def parse(self, request: web.Request, raw: bytes) -> ChatRequest:
@@ -99,7 +99,7 @@ class OpenAIChat:
             raise Refusal(400, None, NO_JSON, INVALID) from None
 
     def limit(self, body: ChatRequest, model: Model | None) -> int:
-        """Give the output limit in tokens: the request's, else the model's."""
+        """The output limit in tokens: the request's, or the model's."""
         return body.max_completion_tokens or body.max_tokens or (model.output_max if model else 0)
 
     def thinks(self, body: ChatRequest, model: Model) -> bool:
@@ -107,14 +107,14 @@ class OpenAIChat:
         return thinks(body, model)
 
     def check(self, question: Question) -> None:
-        """Hold a request against the rules of its model; raises `Refusal`."""
+        """Check a request against the rules of its model; raises `Refusal`."""
         model = check_chat(question.body, self.models.get(question.body.model), question.prompt_tokens)
         check_contents(question.body, model)
         check_caching(question.body, breakpoints_of(question.body), model)
         check_tools(question.body, model)
 
     def refuse(self, refusal: Refusal) -> web.Response:
-        """Say a refusal with OpenAI's headers."""
+        """A refusal with OpenAI's headers."""
         headers = {"x-request-id": f"req_{time.time_ns():x}"}
         if refusal.retry_after:
             headers["retry-after"] = str(math.ceil(refusal.retry_after))
@@ -123,16 +123,16 @@ class OpenAIChat:
         return web.Response(status=refusal.status, body=body, headers=headers, content_type="application/json")
 
     def headers(self, told: Told) -> dict[str, str]:
-        """Give the headers that OpenAI adds to an answer."""
+        """The headers that OpenAI adds to an answer."""
         return {"x-request-id": f"req_{told.ordinal:032x}", "openai-version": "2020-10-01", "Cache-Control": "no-cache"}
 
     def complaint(self, refusal: Refusal) -> bytes:
-        """Say the error object."""
+        """The error object."""
         error = {"message": refusal.message, "type": refusal.kind, "param": refusal.param, "code": refusal.code}
         return msgspec.json.encode({"error": error})
 
     def body(self, told: Told) -> bytes:
-        """Say a `chat.completion`."""
+        """A `chat.completion`."""
         choice = {
             "index": 0,
             "message": self.message(told),
@@ -143,15 +143,15 @@ class OpenAIChat:
         return msgspec.json.encode({**self.head(told, "chat.completion"), "choices": [choice], **usage})
 
     def wire(self, told: Told) -> Wire:
-        """Say `chat.completion.chunk` events."""
+        """The `chat.completion.chunk` events."""
         return ChatWire(self, told)
 
     def message(self, told: Told) -> dict[str, Any]:
-        """Give the assistant's message of a JSON answer."""
+        """The assistant's message of a JSON answer."""
         return {**spoken(told), "refusal": None, "annotations": []}
 
     def usage(self, usage: Usage) -> dict[str, Any]:
-        """Give the usage object: cached and written inside the prompt, reasoning inside the completion."""
+        """The usage object: cached and written tokens are part of the prompt's, reasoning is part of the completion's."""
         return {
             "prompt_tokens": usage.prompt,
             "completion_tokens": usage.output,
@@ -170,7 +170,7 @@ class OpenAIChat:
         }
 
     def head(self, told: Told, kind: str) -> dict[str, Any]:
-        """Give the fields that every chunk and every completion begin with."""
+        """The fields that every chunk and every completion begin with."""
         return {
             "id": f"chatcmpl-{told.ordinal:029d}",
             "object": kind,
@@ -182,7 +182,7 @@ class OpenAIChat:
 
 
 def check_bearer(request: web.Request) -> None:
-    """Ask for a bearer key, any key; raises `Refusal`."""
+    """Require a bearer key, whichever; raises `Refusal`."""
     scheme, _, key = request.headers.get("Authorization", "").partition(" ")
     if scheme.lower() != "bearer" or not key.strip():
         message = "You didn't provide an API key. You need to provide your API key in an Authorization header."

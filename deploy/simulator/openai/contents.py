@@ -1,4 +1,4 @@
-"""What messages may be made of at OpenAI: parts by role, nothing empty, images that can be read.
+"""The contents of messages at OpenAI: parts by role, nothing empty, images that can be read.
 
 Sources: OpenAI's API reference and its guide to images, and its errors as users report them (2024-2026).
 """
@@ -27,7 +27,7 @@ _KINDS = {"image/png", "image/jpeg", "image/jpg", "image/gif", "image/webp"}
 
 
 def check_contents(body: ChatRequest, model: Model) -> None:
-    """Hold the content of every message against its role and the model; raises `Refusal`."""
+    """Check the content of every message against its role and the model; raises `Refusal`."""
     for i, message in enumerate(body.messages):
         if message.content == []:
             words = "empty array. Expected an array with minimum length 1, but got an empty array instead."
@@ -58,7 +58,7 @@ def _check_type(message: Message, i: int, kind: str, where: str) -> None:
 
 
 def check_image(image: Any, where: str, model: Model) -> None:  # noqa: ANN401 - any JSON
-    """Hold an image's `url` and `detail` against what the model takes; raises `Refusal`."""
+    """Check an image's `url` and `detail` against what the model takes; raises `Refusal`."""
     url = image.get("url") if isinstance(image, dict) else None
     if not isinstance(url, str):
         raise _refused("invalid_type", f"Invalid type for '{where}': expected an object with a url.", where)
@@ -76,8 +76,8 @@ def check_image(image: Any, where: str, model: Model) -> None:  # noqa: ANN401 -
 
 
 def _check_detail(detail: object, data: bytes, where: str, model: Model) -> None:
-    """Check the size: in its own size an image beyond a number of patches is refused; in detail `high`
-    it is made smaller.
+    """Check the size. In its own size, an image beyond a number of patches is refused; in detail `high` it is made
+    smaller.
     """
     if detail not in DETAILS:
         supported = ", ".join(f"'{one}'" for one in DETAILS)

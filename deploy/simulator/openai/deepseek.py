@@ -56,17 +56,17 @@ class DeepSeekChat(OpenAIChat):
     blocked: Refusal | None = Refusal(400, INVALID, "Content Exists Risk", INVALID)
 
     def parse(self, request: web.Request, raw: bytes) -> ChatRequest:
-        """Read the body; raises `Refusal` for what is no JSON or not of DeepSeek's types. Unknown fields are read past."""
+        """Read the body; raises `Refusal` if it is no JSON or not of DeepSeek's types. Unknown fields are ignored."""
         if "json" not in request.content_type:
             raise Refusal(415, INVALID, "Expected request with `Content-Type: application/json`", INVALID)
         return parsed(raw)
 
     def limit(self, body: ChatRequest, model: Model | None) -> int:
-        """Give the output limit in tokens; DeepSeek does not read `max_completion_tokens`."""
+        """The output limit in tokens; DeepSeek does not read `max_completion_tokens`."""
         return body.max_tokens or _LIMIT_DEFAULTS.get(body.model, model.output_max if model else 0)
 
     def check(self, question: Question) -> None:
-        """Hold a request against DeepSeek's rules; raises `Refusal`."""
+        """Check a request against DeepSeek's rules; raises `Refusal`."""
         body: ChatRequest = question.body
         model = self.models.get(body.model)
         if model is None:
@@ -78,11 +78,11 @@ class DeepSeekChat(OpenAIChat):
         check_body(body, model)
 
     def thinks(self, body: ChatRequest, model: Model) -> bool:
-        """Whether the model thinks: the newer ones do unless they are told not to."""
+        """Whether the model thinks: newer models do unless they are told not to."""
         return thinks_about(body, model)
 
     def policy(self, model: Model) -> Policy:
-        """All of a prompt, in units."""
+        """The policy of DeepSeek's cache: all of a prompt, in units."""
         del model
         return DEEPSEEK
 
@@ -93,14 +93,14 @@ class DeepSeekChat(OpenAIChat):
         return head
 
     def message(self, told: Told) -> dict[str, Any]:
-        """Give the assistant's message, with the reasoning where the model thinks."""
+        """The assistant's message, with the reasoning where the model thinks."""
         message = spoken(told)
         if thinks(told):
             message["reasoning_content"] = "".join(answer.thoughts(told.reply.reasoning))
         return message
 
     def usage(self, usage: Usage) -> dict[str, Any]:
-        """Give the usage object: the cached tokens stand beside the prompt's, hits and misses add up to it."""
+        """The usage object. Cached tokens have fields of their own: hits and misses add up to the prompt's tokens."""
         return {
             "prompt_tokens": usage.prompt,
             "completion_tokens": usage.output,
@@ -112,7 +112,7 @@ class DeepSeekChat(OpenAIChat):
         }
 
     def wire(self, told: Told) -> Wire:
-        """Say chunks in which reasoning comes before the answer."""
+        """Chunks in which reasoning comes before the answer."""
         return DeepSeekWire(self, told)
 
 
@@ -125,28 +125,28 @@ class DeepSeekWire(ChatWire):
         self._inline = told.script.usage == "inline"
 
     def opening(self) -> bytes:
-        """Say the role."""
+        """The role."""
         if thinks(self.told):
             return self.delta(b'"role":"assistant","content":null,"reasoning_content":""')
         return self.delta(b'"role":"assistant","content":""')
 
     def thought(self, text: bytes) -> bytes:
-        """Say a reasoning delta."""
+        """A reasoning delta."""
         return self.delta(b'"content":null,"reasoning_content":' + text)
 
     def token(self, text: bytes) -> bytes:
-        """Say a content delta."""
+        """A content delta."""
         return self.delta(b'"content":' + text + self._after_text)
 
     def finish(self) -> bytes:
-        """Say the finish reason, with the usage where the script wants it inline."""
+        """The finish reason, with the usage where the script wants it inline."""
         chunk = super().finish()
         if not self._inline:
             return chunk
         return chunk.removesuffix(b"}\n\n").removesuffix(b',"usage":null') + b',"usage":' + self.counts() + b"}\n\n"
 
     def done(self) -> bytes:
-        """Say the usage, unless it was inline, and `[DONE]`."""
+        """The usage, unless it was inline, and `[DONE]`."""
         return b"data: [DONE]\n\n" if self._inline else super().done()
 
 

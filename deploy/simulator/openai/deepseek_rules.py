@@ -1,7 +1,7 @@
-"""What DeepSeek accepts of a chat completion and how it refuses the rest; what is not here is as at OpenAI.
+"""DeepSeek's rules for a chat completion, and its refusals; what is not here is the same as at OpenAI.
 
-Sources: DeepSeek's API reference (2025-2026), and its errors as users report them: "Failed to deserialize the JSON body into
-the target type: messages[2]: invalid type: sequence, expected a string" (github.com/BerriAI/litellm/issues/6642,
+Sources: DeepSeek's API reference (2025-2026), and its errors as users report them: "Failed to deserialize the JSON body
+into the target type: messages[2]: invalid type: sequence, expected a string" (github.com/BerriAI/litellm/issues/6642,
 github.com/QwenLM/qwen-code/issues/2318), "deepseek-reasoner does not support successive user or assistant messages"
 (github.com/deepseek-ai/DeepSeek-R1/issues/21), "Invalid top_p value, the valid range of top_p is (0, 1.0]", "Duplicate
 value for 'tool_call_id'", "Content Exists Risk".
@@ -62,7 +62,7 @@ def parsed(raw: bytes) -> ChatRequest:
 
 
 def check_body(body: ChatRequest, model: Model) -> None:
-    """Hold a request against DeepSeek's rules; raises `Refusal`."""
+    """Check a request against DeepSeek's rules; raises `Refusal`."""
     _check_values(body)
     older = body.model not in SWITCHED
     if older and any(message.reasoning_content and not message.tool_calls for message in body.messages):

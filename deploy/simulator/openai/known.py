@@ -1,7 +1,7 @@
-"""Which fields OpenAI's chat completions know; DeepSeek reads past others.
+"""The fields that OpenAI's chat completions know; DeepSeek ignores unknown ones.
 
-Sources: OpenAI's API reference (2025-2026), and its errors as users report them: "Unrecognized request argument supplied: …"
-for the body, "Unknown parameter: 'messages[0].…'." within it.
+Sources: OpenAI's API reference (2025-2026), and its errors as users report them: "Unrecognized request argument
+supplied: …" for the body, "Unknown parameter: 'messages[0].…'." within it.
 """
 
 from __future__ import annotations

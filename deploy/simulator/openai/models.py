@@ -1,7 +1,7 @@
-"""OpenAI's chat models: their limits, what they refuse, and how they think.
+"""OpenAI's chat models: their limits, their refusals, and their ways of thinking.
 
-Sources: OpenAI's model pages (2025-2026), the public matrix of o-series parameters, and for GPT-5.4 and later its guide to
-their use of tools (2026-09).
+Sources: OpenAI's model pages (2025-2026), the public matrix of o-series parameters, and for GPT-5.4 and later its guide
+to their use of tools (2026-09).
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ DATE = len("-2024-08-06")
 
 
 class Model(msgspec.Struct, frozen=True):
-    """One model: its dated name, its limits in tokens, the parameters and parts that it refuses, and the efforts that it
-    knows; the first effort is its default. `modern`: from GPT-5 on. `tools_think`: it calls tools beside reasoning.
+    """One model: its dated name, its limits in tokens, the parameters and parts that it refuses, and the efforts that
+    it knows; the first effort is its default. `modern`: GPT-5 or later. `tools_think`: it calls tools beside reasoning.
     `breakpoints`: its cache keeps what is marked, and bills it.
     """
 
@@ -36,21 +36,21 @@ class Model(msgspec.Struct, frozen=True):
 
     @property
     def retains_always(self) -> bool:
-        """Whether everything in its cache is kept for a day, as from GPT-5.5 on."""
+        """Whether everything in the model's cache is kept for a day, as from GPT-5.5 on."""
         return self.breakpoints or self.name.startswith("gpt-5.5")
 
     @property
     def flex(self) -> bool:
-        """Whether it is served at the tier flex, according to that tier's price table."""
+        """Whether the model is served at the tier flex, according to that tier's price table."""
         return (self.modern and not self.name.startswith("gpt-6.2")) or self.name.startswith("o4-mini")
 
     @property
     def alias(self) -> str:
-        """Its name without the date."""
+        """The model's name without the date."""
         return self.name[:-DATE] if self.name[-2:].isdigit() and self.name[-DATE:][:3] == "-20" else self.name
 
     def effort(self, asked: str | None) -> str | None:
-        """How hard it thinks; None when it cannot."""
+        """The effort with which the model thinks; None if it cannot think."""
         return asked or (self.efforts[0] if self.efforts else None)
 
 

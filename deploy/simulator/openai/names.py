@@ -1,4 +1,4 @@
-"""How long lists of tools, names and ids may be at OpenAI and DeepSeek, and what they are made of.
+"""The rules of OpenAI and DeepSeek for the length of lists of tools, and for names and ids.
 
 Sources: both API references, and the errors as users report them (2024-2026).
 """

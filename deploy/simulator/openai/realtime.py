@@ -1,7 +1,7 @@
 """OpenAI Realtime over WebSocket: `/v1/realtime?model=…`, text turns in the GA form.
 
-A refusal that the defaults script (`status`, `html`) meets the handshake; one that a directive scripts answers
-`response.create` with an `error` event, because the directive arrives only with the user's item.
+If the defaults script a refusal (`status`, `html`), the handshake gets it. If a directive scripts one,
+`response.create` gets an `error` event, because the directive arrives only with the user's item.
 """
 
 from __future__ import annotations

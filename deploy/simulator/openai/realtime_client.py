@@ -1,4 +1,4 @@
-"""The client events of OpenAI Realtime, and what the vendor refuses in them.
+"""The client events of OpenAI Realtime, and the vendor's refusals of them.
 
 Source: OpenAI's Realtime API reference (GA, 2025).
 """
@@ -38,7 +38,7 @@ class Item(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class SessionUpdate(msgspec.Struct, forbid_unknown_fields=True):
-    """What a client may set; GA knows no temperature."""
+    """The settings of a client; GA knows no temperature."""
 
     type: Literal["realtime", "transcription"]
     model: str | None = None
@@ -57,7 +57,7 @@ class SessionUpdate(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class ResponseOptions(msgspec.Struct):
-    """What a single response may set over its session."""
+    """The settings of a single response, which override the session's."""
 
     instructions: str | None = None
     output_modalities: list[Literal["text", "audio"]] | None = None
@@ -91,7 +91,7 @@ def _check_limit(limit: Limit | None) -> None:
 
 
 def check_item(item: Item) -> None:
-    """Hold the content types of an item against its role; raises `Refusal`."""
+    """Check the content types of an item against its role; raises `Refusal`."""
     allowed = _CONTENT_TYPES[item.role]
     for i, part in enumerate(item.content):
         if part.type not in allowed:

@@ -16,7 +16,9 @@ _STATUS = {"stop": "completed", "stop_sequence": "completed", "length": "incompl
 
 
 class RealtimeWire:
-    """The events of one response: created, item, part, deltas, the same backwards; `response.done` has the usage."""
+    """The events of one response: created, item, part and deltas, then the ends of part, item and response;
+    `response.done` has the usage.
+    """
 
     def __init__(self, told: Told, refusal: Refusal, *, audio: bool, limit: int | str) -> None:
         self.finished = False
@@ -40,16 +42,16 @@ class RealtimeWire:
         )
 
     def thought(self, text: bytes) -> bytes:
-        """Say nothing: these models do not reason."""
+        """Nothing: these models do not reason."""
         del text
         return b""
 
     def token(self, text: bytes) -> bytes:
-        """Say a delta."""
+        """A delta."""
         return self._delta_start + text + b"}\n"
 
     def call(self, piece: CallText, text: bytes) -> bytes:
-        """Say nothing: no request can offer tools here."""
+        """Nothing: no request can offer tools here."""
         del piece, text
         return b""
 
@@ -82,7 +84,7 @@ class RealtimeWire:
         return self._done("cancelled", details, usage_of(sent, self._told.script), sent.text)
 
     def error(self) -> bytes:
-        """Say an error, and that the response failed of it."""
+        """An error, and that it made the response fail."""
         refusal = self._refusal
         details = {
             "type": "failed",
@@ -91,11 +93,11 @@ class RealtimeWire:
         return error_event(refusal) + self._done("failed", details, None, "")
 
     def comment(self) -> bytes:
-        """Say an event that means nothing to a text client."""
+        """An event that means nothing to a text client."""
         return event("rate_limits.updated", rate_limits=[])
 
     def garbage(self) -> bytes:
-        """Say an event whose JSON stops in the middle."""
+        """An event whose JSON stops in the middle."""
         return b'{"type":"response.output_te\n'
 
     def _done(self, status: str, details: dict[str, Any] | None, usage: Usage | None, text: str) -> bytes:

@@ -28,7 +28,7 @@ class SocketStage:
                 await self._socket.send_frame(line, WSMsgType.TEXT)
 
     async def end(self) -> None:
-        """Keep the socket for the next turn; a turn without `response.done` ends it with code 1000."""
+        """Keep the socket for the next turn; after a turn without `response.done`, close it with code 1000."""
         if not self._wire.finished:  # sent as a frame, because the session's own loop reads the answer to it
             await self._socket.send_frame(struct.pack("!H", WSCloseCode.OK), WSMsgType.CLOSE)
 

@@ -1,8 +1,9 @@
-"""What OpenAI's chat models accept and how they refuse the rest: one table of errors, one function.
+"""The rules of OpenAI's chat models, and their refusals: one table of errors, one function.
 
-Sources: OpenAI's model pages and error-code page (2025-2026), the public matrix of o-series parameters, and for GPT-5 and
-later litellm-1.110 (what they refuse) and their errors as users report them, such as "Unsupported value: 'reasoning_effort'
-does not support 'minimal' with this model. Supported values are: 'none', 'low', 'medium', 'high', and 'xhigh'."
+Sources: OpenAI's model pages and error-code page (2025-2026), the public matrix of o-series parameters, and for GPT-5
+and later litellm-1.110 (what they refuse) and their errors as users report them, such as "Unsupported value:
+'reasoning_effort' does not support 'minimal' with this model. Supported values are: 'none', 'low', 'medium', 'high',
+and 'xhigh'."
 """
 
 from __future__ import annotations
@@ -56,7 +57,7 @@ _REASONERS_REFUSE = ("temperature", "top_p", *_PENALTIES, "logprobs")
 
 
 def check_chat(body: ChatRequest, model: Model | None, prompt_tokens: int) -> Model:
-    """Hold a request against the rules of its model, in the order OpenAI checks them; raises `Refusal`."""
+    """Check a request against the rules of its model, in the order in which OpenAI checks them; raises `Refusal`."""
     if model is None:
         message = f"The model `{body.model}` does not exist or you do not have access to it."
         raise Refusal(404, "model_not_found", message, INVALID)
@@ -70,8 +71,8 @@ def check_chat(body: ChatRequest, model: Model | None, prompt_tokens: int) -> Mo
 
 
 def check_tier(tier: str | None, model: Model) -> None:
-    """Raise `Refusal` for a tier that the model lacks, in the words that inspect_ai's tests expect of gpt-4o at flex (read
-    2026-11).
+    """Raise `Refusal` for a tier that the model does not have, in the words that inspect_ai's tests expect of gpt-4o at
+    flex (read 2026-11).
     """
     if tier is not None and (tier not in TIERS or (tier == "flex" and not model.flex)):
         raise Refusal(400, None, "Invalid service_tier argument", INVALID, "service_tier")
@@ -102,7 +103,7 @@ def _check_parameters(body: ChatRequest, model: Model) -> None:
 
 
 def thinks(body: ChatRequest, model: Model) -> bool:
-    """Whether it thinks before it answers this."""
+    """Whether the model thinks before it answers this request."""
     return model.reasons and model.effort(body.reasoning_effort) != "none"
 
 

@@ -1,8 +1,8 @@
-"""JSON Schemas of functions and of answers as OpenAI checks them, and DeepSeek the root of functions.
+"""OpenAI's checks of JSON Schemas of functions and of answers, and DeepSeek's check of the root of functions' schemas.
 
-Sources: OpenAI's guide to structured outputs, and its errors as users report them (2024-2026): "Invalid schema for function
-'f': In context=('properties', 'x'), array schema missing items.", "schema must be a JSON Schema of 'type: "object"', got
-'type: "None"'.", "object schema missing properties" (github.com/spring-projects/spring-ai/issues/4776).
+Sources: OpenAI's guide to structured outputs, and its errors as users report them (2024-2026): "Invalid schema for
+function 'f': In context=('properties', 'x'), array schema missing items.", "schema must be a JSON Schema of 'type:
+"object"', got 'type: "None"'.", "object schema missing properties" (github.com/spring-projects/spring-ai/issues/4776).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ ROOTS_REFUSED = ("oneOf", "anyOf", "allOf", "enum", "not")
 
 
 def wrong_root(schema: Schema, nothing: str = '"None"') -> str | None:
-    """What is wrong at the root, or None: arguments and answers must be objects. `nothing` is how the vendor writes a
+    """The fault at the root, or None: arguments and answers must be objects. `nothing` is the vendor's word for a
     missing type.
     """
     kind = schema.get("type")
@@ -27,7 +27,7 @@ def wrong_root(schema: Schema, nothing: str = '"None"') -> str | None:
 
 
 def wrong_schema(schema: Schema, *, strict: bool) -> str | None:
-    """The first thing that OpenAI refuses in the schema, or None."""
+    """The first fault that OpenAI finds in the schema, or None."""
     if wrong := wrong_root(schema):
         return wrong
     if any(name in schema for name in ROOTS_REFUSED):

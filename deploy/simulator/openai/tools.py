@@ -1,4 +1,4 @@
-"""Tools and JSON answers as OpenAI's chat completions take them: what is offered and asked for, and what is refused.
+"""Tools and JSON answers in OpenAI's chat completions: what is offered and asked for, and what is refused.
 
 Sources: OpenAI's API reference, its guides to function calling and structured outputs, and its errors as users report
 them (2024-2026); for what reasoning models refuse also Azure's table of their parameters.
@@ -22,7 +22,7 @@ from deploy.simulator.tools import ANY_JSON, AskedTools, Offer
 
 
 def asked_of(body: ChatRequest) -> AskedTools:
-    """Read what a request says of tools and of the form of its answer."""
+    """The tools, the tool choice and the form of the answer in a request."""
     offers = tuple(Offer(tool.function.name, tool.function.parameters or {}) for tool in body.tools or ())
     choice = body.tool_choice
     last = body.messages[-1] if body.messages else None
@@ -37,7 +37,7 @@ def asked_of(body: ChatRequest) -> AskedTools:
 
 
 def talk_of(messages: list[Message]) -> tuple[Said, ...]:
-    """List what was said, and by whom."""
+    """The conversation: each text with its speaker."""
     by: dict[str, Literal["user", "model", "tool"]] = {"user": "user", "assistant": "model", "tool": "tool"}
     return tuple(Said(by[message.role], text_of(message)) for message in messages if message.role in by)
 
@@ -59,7 +59,7 @@ def schema_json(body: ChatRequest) -> bytes | None:
 
 
 def check_tools(body: ChatRequest, model: Model) -> None:
-    """Hold tools, their results and the form of the answer against OpenAI's rules; raises `Refusal`."""
+    """Check tools, their results and the form of the answer against OpenAI's rules; raises `Refusal`."""
     _check_model(body, model)
     check_count(body)
     check_names(body)
@@ -70,7 +70,9 @@ def check_tools(body: ChatRequest, model: Model) -> None:
 
 
 def check_results(messages: list[Message]) -> None:
-    """Every call is answered, right after the message that makes it, and nothing else is; raises `Refusal`."""
+    """Check that every call has its result right after the message that makes the call, and that there are no other
+    results; raises `Refusal`.
+    """
     waiting: list[str] = []
     answerable: set[str] = set()
     for i, message in enumerate(messages):
@@ -109,8 +111,8 @@ def _check_answered(waiting: list[str], i: int) -> None:
 
 
 def _check_model(body: ChatRequest, model: Model) -> None:
-    """Check what the model knows: o1-mini none of these fields; other o-series models all but `parallel_tool_calls`. From
-    GPT-5.4 on tools need the effort none, which some models lack.
+    """Check the fields that the model knows: o1-mini knows none of these; other o-series models know all but
+    `parallel_tool_calls`. From GPT-5.4 on tools need the effort none, which some models do not have.
     """
     given = {
         "tools": body.tools,

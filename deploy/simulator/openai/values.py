@@ -1,7 +1,8 @@
-"""The ranges and counts of what OpenAI's chat completions are asked besides messages and tools, one table.
+"""The ranges and counts of OpenAI's options for chat completions besides messages and tools, one table.
 
-Sources: OpenAI's API reference, and its errors as users report them (2024-2026), such as "Invalid 'temperature': decimal
-above maximum value. Expected a value <= 2, but got 2.1 instead." and github.com/continuedev/continue/issues/2461 for `stop`.
+Sources: OpenAI's API reference, and its errors as users report them (2024-2026), such as "Invalid 'temperature':
+decimal above maximum value. Expected a value <= 2, but got 2.1 instead." and
+github.com/continuedev/continue/issues/2461 for `stop`.
 """
 
 from __future__ import annotations

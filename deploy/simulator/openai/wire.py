@@ -1,4 +1,4 @@
-"""The SSE events of one chat completion, and its words that the JSON answer has too.
+"""The SSE events of one chat completion, and the fields that the JSON answer has too.
 
 Source: OpenAI's API reference (2025).
 """
@@ -19,7 +19,7 @@ _FINISH = {"stop": "stop", "stop_sequence": "stop", "length": "length", "tool_ca
 
 
 class ChatWire:
-    """The SSE events of one answer; what stays the same in every event is rendered once."""
+    """The SSE events of one answer; the part that is the same in every event is rendered once."""
 
     def __init__(self, dialect: OpenAIChat, told: Told) -> None:
         self.told = told
@@ -33,25 +33,25 @@ class ChatWire:
         """Names of calls that have not ended."""
 
     def opening(self) -> bytes:
-        """Say the role; the content is null where the answer is tool calls only."""
+        """The role; the content is null if the answer consists of tool calls only."""
         content = b"null" if self.told.reply.calls and not self.told.reply.text else b'""'
         return self.delta(b'"role":"assistant","content":' + content + b',"refusal":null')
 
     def delta(self, fields: bytes) -> bytes:
-        """Say a chunk with these fields in its delta."""
+        """A chunk with these fields in its delta."""
         return self._start + fields + self._end
 
     def thought(self, text: bytes) -> bytes:
-        """Say nothing: OpenAI hides reasoning."""
+        """Nothing: OpenAI hides reasoning."""
         del text
         return b""
 
     def token(self, text: bytes) -> bytes:
-        """Say a content delta."""
+        """A content delta."""
         return self._token_start + text + self._end
 
     def call(self, piece: CallText, text: bytes) -> bytes:
-        """Say a delta of a tool call; the first one has its id and name, or the last one the name."""
+        """A delta of a tool call; the first one has its id and name, or the last one the name."""
         begins, name = bool(piece.name), self._name_in(piece)
         said = b'"name":%s,' % msgspec.json.encode(name) if name else b""
         id_and_type = {"id": call_id(self.told, piece.index), "type": "function"} if begins else {}
@@ -66,12 +66,12 @@ class ChatWire:
         return self._late_names.pop(piece.index) if piece.ends else ""
 
     def finish(self) -> bytes:
-        """Say the finish reason in a chunk of its own."""
+        """The finish reason in a chunk of its own."""
         reason = msgspec.json.encode(finish_reason(self.told))
         return self._start + self._end.replace(b'"finish_reason":null', b'"finish_reason":' + reason)
 
     def done(self) -> bytes:
-        """Say the usage in a chunk without choices, if asked for, and `[DONE]`."""
+        """The usage in a chunk without choices, if asked for, and `[DONE]`."""
         if self.told.usage is None or not self.told.question.include_usage:
             return b"data: [DONE]\n\n"
         return b"data: " + self._head + b',"choices":[],"usage":' + self.counts() + b"}\n\ndata: [DONE]\n\n"
@@ -81,21 +81,21 @@ class ChatWire:
         return msgspec.json.encode(self.told.usage and self._dialect.usage(self.told.usage))
 
     def error(self) -> bytes:
-        """Say an error object in an event."""
+        """An error object in an event."""
         refusal = fault_refusal(self._dialect, self.told.script)
         return b"data: " + self._dialect.complaint(refusal) + b"\n\n"
 
     def comment(self) -> bytes:
-        """Say a keep-alive comment."""
+        """A keep-alive comment."""
         return b": keep-alive\n\n"
 
     def garbage(self) -> bytes:
-        """Say an event whose JSON stops in the middle."""
+        """An event whose JSON stops in the middle."""
         return b"data: " + self._head + b',"choices":[{"ind\n\n'
 
 
 def spoken(told: Told) -> dict[str, Any]:
-    """Give what the assistant says: text, tool calls, or both."""
+    """The assistant's message: text, tool calls, or both."""
     calls = [
         {"id": call_id(told, i), "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
         for i, call in enumerate(told.reply.calls)
@@ -110,6 +110,6 @@ def call_id(told: Told, index: int) -> str:
 
 
 def finish_reason(told: Told) -> str:
-    """Give the scripted finish reason, else OpenAI's word for the true one: `stop` where the request named the tool."""
+    """The scripted finish reason, or OpenAI's word for the true one: `stop` if the request named the tool."""
     ending = "stop" if told.question.asked.only and told.reply.ending == "tool_calls" else told.reply.ending
     return told.script.finish or _FINISH[ending]

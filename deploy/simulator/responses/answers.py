@@ -33,13 +33,13 @@ class Items:
         """Whether there is a message; an answer without anything else has an empty one."""
 
     def all(self) -> list[Json]:
-        """Every one, whole."""
+        """Every item, complete."""
         thought = [self.reasoning()] if self.thinks else []
         said = [self.message()] if self.speaks else []
         return [*thought, *said, *(self.call(place) for place in range(len(self.calls)))]
 
     def reasoning(self, *, begun: bool = False) -> Json:
-        """The thoughts: a summary if it is asked for, and sealed if that is asked for; with `begun` neither."""
+        """The thoughts: with a summary and with encrypted content, each if it was asked for; with `begun` without both."""
         item_id = f"rs_{self.told.ordinal:048x}"
         item: Json = {"id": item_id, "type": "reasoning", "summary": []}
         if not begun and self.body.summarises and self.summary:
@@ -63,7 +63,7 @@ class Items:
         }
 
     def text(self, text: str) -> Json:
-        """The part of a message."""
+        """The text part of a message."""
         return {"type": "output_text", "annotations": [], "logprobs": [], "text": text}
 
     def call(self, place: int, *, begun: bool = False) -> Json:
@@ -79,13 +79,13 @@ class Items:
         }
 
     def status(self) -> str:
-        """The status of an item and of the whole."""
+        """The status of the last item and of the whole response."""
         if self.told.script.finish in FAILED:
             return self.told.script.finish
         return "completed" if self.incomplete() is None else "incomplete"
 
     def incomplete(self) -> str | None:
-        """Why the answer ended early."""
+        """The reason for which the answer ended early."""
         return self.told.script.finish or INCOMPLETE.get(self.told.reply.ending)
 
     def _followed_by(self) -> str:

@@ -1,4 +1,4 @@
-"""The body of `POST /v1/responses`, as OpenAI reads it, and what is said in it.
+"""The body of `POST /v1/responses` that OpenAI reads, and what it says.
 
 Source: OpenAI's API reference and openai-python 3.54 (read 2026-11).
 """
@@ -29,7 +29,7 @@ class Part(msgspec.Struct):
 
 
 class Item(msgspec.Struct):
-    """One item of the input: a message, of which the type may be left out, a call, its output, or reasoning."""
+    """One item of the input: a message (whose type may be left out), a call, its output, or reasoning."""
 
     type: str = "message"
     id: str | None = None
@@ -44,12 +44,12 @@ class Item(msgspec.Struct):
     encrypted_content: str | None = None
 
     def parts(self) -> list[Part]:
-        """The parts of its content or output; none where that is text."""
+        """The parts of the item's content or output; none if that is a text."""
         given = self.content if self.output is None else self.output
         return given if isinstance(given, list) else []
 
     def text(self) -> str:
-        """What its content or output says."""
+        """The text of the item's content or output."""
         given = self.content if self.output is None else self.output
         return "".join(part.text or part.refusal for part in given) if isinstance(given, list) else given or ""
 
@@ -65,7 +65,7 @@ class Tool(msgspec.Struct, omit_defaults=True):
 
 
 class Named(msgspec.Struct):
-    """A tool choice that names one."""
+    """A tool choice that names a tool."""
 
     type: str
     name: str | None = None
@@ -96,7 +96,7 @@ class Reasoning(msgspec.Struct):
 
 
 class ResponsesRequest(msgspec.Struct):
-    """The fields that the simulator looks at; of the others see `known.py`."""
+    """The fields that the simulator reads; the others are in `known.py`."""
 
     model: str
     input: str | list[Item] | None = None
@@ -121,7 +121,7 @@ class ResponsesRequest(msgspec.Struct):
 
     @property
     def items(self) -> list[Item]:
-        """The input as items: a text is the user's."""
+        """The input as items; a text is taken as the user's."""
         if isinstance(self.input, str):
             return [Item(role="user", content=self.input)]
         return self.input or []
@@ -173,7 +173,7 @@ def texts_of(body: ResponsesRequest) -> list[str]:
 
 
 def asked_of(body: ResponsesRequest) -> AskedTools:
-    """Read what a request says of tools and of the form of its answer."""
+    """The tools, the tool choice and the form of the answer in a request."""
     choice = body.tool_choice
     last = body.items[-1] if body.items else None
     return AskedTools(

@@ -1,8 +1,8 @@
-"""What OpenAI keeps of the prompts of its Responses API. What is refused of hints for it is as with chat completions.
+"""The cache of OpenAI's Responses API. Its refusals of hints are those of chat completions.
 
-Sources, read 2026-11: openai-python 3.54 (`ResponseInputTextParam`, `ResponseInputTextContentParam`: parts of input and of a
-tool's output have a `prompt_cache_breakpoint`, those of an answer none) and its
-guide, developers.openai.com/api/docs/guides/prompt-caching.
+Sources, read 2026-11: openai-python 3.54 (`ResponseInputTextParam`, `ResponseInputTextContentParam`: parts of input and
+of a tool's output have a `prompt_cache_breakpoint`, those of an answer none) and its guide,
+developers.openai.com/api/docs/guides/prompt-caching.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ def breakpoints_of(body: ResponsesRequest) -> list[Breakpoint]:
 
 
 def _spoken(item: Item) -> Iterator[Piece]:
-    """The pieces of an item. Reasoning of earlier turns is not part of the cached prompt, as it is not counted in its
-    tokens here.
+    """The pieces of an item. Reasoning of earlier turns is not part of the cached prompt, because its tokens are not
+    counted here either.
     """
     if item.type == "reasoning":
         return

@@ -28,7 +28,7 @@ _NAME = re.compile(r"[a-zA-Z0-9_-]+")
 
 
 def check_items(body: ResponsesRequest, model: Model) -> None:
-    """Hold the input against OpenAI's rules; raises `Refusal`."""
+    """Check the input against OpenAI's rules; raises `Refusal`."""
     items = body.items
     for i, item in enumerate(items):
         where = f"input[{i}]"
@@ -79,7 +79,7 @@ def _check_image(part: Part, where: str, model: Model) -> None:
 
 
 def _check_reasoning(item: Item, after: list[Item], where: str) -> None:
-    """Check that the item was made here, has not been changed, and comes before what it led to."""
+    """Check that the item was made here, was not changed, and comes before the item that it led to."""
     if item.encrypted_content is None:
         words = f"Item with id '{item.id}' not found. Items are not persisted when `store` is set to false."
         raise Refusal(404, None, f"{words} Try again with `store` set to true, or remove this item.", INVALID, "input")

@@ -1,6 +1,7 @@
-"""Which fields `POST /v1/responses` knows, and which it must have.
+"""The fields that `POST /v1/responses` knows, and those that it requires.
 
-Source: openai-python 3.54, and OpenAI's errors as users report them, such as "Unknown parameter: 'seed'." (read 2026-11).
+Source: openai-python 3.54, and OpenAI's errors as users report them, such as "Unknown parameter: 'seed'." (read
+2026-11).
 """
 
 from __future__ import annotations
@@ -52,7 +53,7 @@ REASONING = {"context", "effort", "generate_summary", "mode", "summary"}
 
 
 def check_known(body: dict[str, Any]) -> None:
-    """Raise `Refusal` for the first field that is missing, or not known."""
+    """Raise `Refusal` for the first field that is missing or unknown."""
     for where in _missing(body):
         raise Refusal(400, "missing_required_parameter", f"Missing required parameter: '{where}'.", INVALID, where)
     for where in _unknown(body):
@@ -77,8 +78,8 @@ def _unknown(body: dict[str, Any]) -> Iterator[str]:
 
 
 def _missing(body: dict[str, Any]) -> Iterator[str]:
-    """Required fields that are missing in calls or reasoning; a function in the form of chat completions lacks its name
-    here.
+    """The required fields that are missing in calls or reasoning. A function in the form of chat completions has no
+    name here.
     """
     wanted = {
         "function_call": ("call_id", "name", "arguments"),

@@ -1,4 +1,5 @@
-"""OpenAI's Responses API: `POST /v1/responses` as JSON and SSE. It stores nothing, so nothing can be gone on from by its id.
+"""OpenAI's Responses API: `POST /v1/responses` as JSON and SSE. It stores nothing, so no response can be continued by
+its id.
 
 Facts from OpenAI's API reference, openai-python 3.54 and errors as users report them (read 2026-11).
 """
@@ -41,7 +42,7 @@ class OpenAIResponses:
     blocked: Refusal | None = BLOCKED
 
     def read(self, request: web.Request, raw: bytes) -> Question:
-        """Understand a request; raises `Refusal` without a bearer key or for a body that is none of this API."""
+        """Understand a request; raises `Refusal` without a bearer key or for a body of another form."""
         check_bearer(request)
         body = _parsed(request, raw)
         model = MODELS.get(body.model)
@@ -61,34 +62,34 @@ class OpenAIResponses:
         )
 
     def check(self, question: Question) -> None:
-        """Hold a request against the rules of its model; raises `Refusal`."""
+        """Check a request against the rules of its model; raises `Refusal`."""
         model = check_body(question.body, MODELS.get(question.body.model), question.prompt_tokens)
         check_items(question.body, model)
         check_caching(question.body, breakpoints_of(question.body), model)
 
     def refuse(self, refusal: Refusal) -> web.Response:
-        """Say a refusal, as all of OpenAI's APIs do."""
+        """A refusal, as all of OpenAI's APIs do."""
         return OPENAI_CHAT.refuse(refusal)
 
     def headers(self, told: Told) -> dict[str, str]:
-        """Give the headers that OpenAI adds to an answer."""
+        """The headers that OpenAI adds to an answer."""
         return OPENAI_CHAT.headers(told)
 
     def complaint(self, refusal: Refusal) -> bytes:
-        """Say the error object."""
+        """The error object."""
         return OPENAI_CHAT.complaint(refusal)
 
     def body(self, told: Told) -> bytes:
-        """Say a `response`."""
+        """A `response`."""
         return msgspec.json.encode(response(Items(told)))
 
     def wire(self, told: Told) -> Wire:
-        """Say the events of a response."""
+        """The events of a response."""
         return ResponsesWire(told, fault_refusal(self, told.script))
 
 
 def _prompt(body: ResponsesRequest, model: Model, key: str) -> Prompt:
-    """The prompt as the vendor's cache sees it."""
+    """The prompt for the vendor's cache."""
     owner = f"{OPENAI_RESPONSES.api} {model.name} {key}".encode()
     return Prompt(owner, lambda: pieces_of(body, model), policy_of(model))
 

@@ -42,7 +42,7 @@ def thinks(body: ResponsesRequest, model: Model) -> bool:
 
 
 def check_body(body: ResponsesRequest, model: Model | None, prompt_tokens: int) -> Model:
-    """Hold everything but the input against the rules of the model; raises `Refusal`."""
+    """Check everything but the input against the rules of the model; raises `Refusal`."""
     if model is None:
         message = f"The model `{body.model}` does not exist or you do not have access to it."
         raise Refusal(404, "model_not_found", message, INVALID, "model")

@@ -1,5 +1,5 @@
-"""Encrypted reasoning: what the simulator hands out, and the check of what comes back. It contains the item that it was
-made for, and what followed: a call by its id, or a message.
+"""Encrypted reasoning: the simulator's encrypted content, and the check of what comes back. It contains the item that
+it was made for, and what followed: a call by its id, or a message.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ class Sealed(msgspec.Struct, frozen=True, array_like=True):
 
 
 def seal(made: Sealed) -> str:
-    """Encode it so that only the simulator can."""
+    """Encode the reasoning so that only the simulator can have made it."""
     told = msgspec.json.encode(made)
     return START + base64.urlsafe_b64encode(hmac.digest(KEY, told, "sha256") + told).decode()
 
 
 def opened(content: str) -> Sealed | None:
-    """Decode it; None if it was not made here, or was changed."""
+    """Decode the content; None if it was not made here, or was changed."""
     try:
         data = base64.urlsafe_b64decode(content.removeprefix(START))
         digest, told = data[:DIGEST_BYTES], data[DIGEST_BYTES:]

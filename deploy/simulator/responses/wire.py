@@ -19,8 +19,8 @@ TEXT_DELTA = "response.output_text.delta"
 
 
 class ResponsesWire:
-    """The events of one answer. An item is opened by its first piece, and closed by what follows it. `refusal` is the error
-    that a script may ask for.
+    """The events of one answer. An item is opened by its first piece, and closed when something else follows. `refusal`
+    is the error that a script may ask for.
     """
 
     def __init__(self, told: Told, refusal: Refusal) -> None:
@@ -36,20 +36,20 @@ class ResponsesWire:
         """The part of a text delta between its number and the text."""
 
     def opening(self) -> bytes:
-        """Say that it has begun, and that the model thinks."""
+        """Say that the response has begun, and that the model thinks."""
         begun = response(self._items, begun=True)
         said = self._event("response.created", response=begun) + self._event("response.in_progress", response=begun)
         return said + (self._open_reasoning() if self._items.thinks else b"")
 
     def thought(self, text: bytes) -> bytes:
-        """Say a piece of the summary; nothing where none is asked for."""
+        """A piece of the summary; nothing if none is asked for."""
         if not (self._items.thinks and self._items.body.summarises):
             return b""
         where = self._where(self._items.reasoning(), summary_index=0)
         return self._event("response.reasoning_summary_text.delta", delta=msgspec.Raw(text), **where)
 
     def token(self, text: bytes) -> bytes:
-        """Say a delta of the message."""
+        """A delta of the message."""
         opened = b"" if self._speaks else self._open_message()
         head = f'event: {TEXT_DELTA}\ndata: {{"type":"{TEXT_DELTA}","sequence_number":{self._number},'
         self._number += 1
@@ -71,11 +71,11 @@ class ResponsesWire:
         return said + self._close() + self._event(f"response.{whole['status']}", response=whole)
 
     def done(self) -> bytes:
-        """Say nothing: the response's own end is the last event."""
+        """Nothing: the response's own end is the last event."""
         return b""
 
     def error(self) -> bytes:
-        """Say that it failed: as its end where the server is to blame, else as an error."""
+        """Say that the response failed: as its end if the server is to blame, otherwise as an error."""
         code, message = self._refusal.code, self._refusal.message
         if self._refusal.status < SERVERS_FAULT:
             return self._event("error", code=code, message=message, param=self._refusal.param)
@@ -88,7 +88,7 @@ class ResponsesWire:
         return b'event: keepalive\ndata: {"type":"keepalive"}\n\n'
 
     def garbage(self) -> bytes:
-        """Say an event whose JSON stops in the middle."""
+        """An event whose JSON stops in the middle."""
         return f'event: {TEXT_DELTA}\ndata: {{"type":"{TEXT_DELTA}","del\n\n'.encode()
 
     def _open_reasoning(self) -> bytes:
