@@ -8,13 +8,15 @@ import re
 from collections.abc import Callable
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
+from types import UnionType
+from typing import Annotated, Any, Union, get_args, get_origin
 from urllib.parse import urlsplit
 
+import msgspec
+
 from shared.addresses import network_list, public_url
-from shared.chat import MESSAGES_CEILING, TOOLS_CEILING
-from shared.json_bounds import JSON_DEPTH_CEILING
 from shared.lanes import LANES, QueueName, lanes_of, queue_of
-from shared.money import COST_MAX, FACTOR_WORDS, NANO_PER_USD, is_factor
+from shared.money import FACTOR_WORDS, is_factor
 from shared.vendors import FLEX_PROVIDERS, PROVIDERS
 
 DAY_S = 86_400
@@ -29,8 +31,32 @@ _ORIGIN = re.compile(
 
 
 def parser_of(name: str, kind: object) -> Parser | None:
-    """The parser of the setting with this field name and type; None if any text will do."""
-    return _PARSERS.get(name, _BYTES if "_bytes" in name else _PARSERS_BY_TYPE.get(kind))
+    """The parser of the setting with this field name and type; None if any text will do. Numbers have the range of their
+    type, as far as its `Meta` gives no other.
+    """
+    if name in _PARSERS:
+        return _PARSERS[name]
+    of_type, meta = _without_meta(kind)
+    if of_type is bool:
+        return _flag
+    if of_type not in _RANGES:
+        return None
+    low, high, what = _BYTES if "_bytes" in name else _RANGES[of_type]
+    return _number(
+        of_type,
+        low if meta.ge is None else meta.ge,
+        high if meta.le is None else meta.le,
+        meta.description or what,
+    )
+
+
+def _without_meta(kind: Any) -> tuple[Any, msgspec.Meta]:  # noqa: ANN401 - a type
+    """The type without `None` and without its `Meta`, and that."""
+    if get_origin(kind) in {Union, UnionType}:
+        kind = get_args(kind)[0]
+    if get_origin(kind) is Annotated:
+        return kind.__origin__, kind.__metadata__[0]
+    return kind, msgspec.Meta()
 
 
 def queue_list(text: str) -> tuple[QueueName, ...]:
@@ -147,19 +173,14 @@ def _file(text: str) -> Path:
     return path
 
 
-_WHOLE = _number(int, 1, 2**31 - 1, "a whole number")  # the range of Postgres's integers
-_BYTES = _number(int, 1, 2**40, "a whole number")
-_SECONDS = _number(float, 0.0001, DAY_S, "seconds")
-_MILLISECONDS_TOO = _number(float, 0.001, DAY_S, "seconds")  # Postgres takes milliseconds, and 0 means no limit
-_PORT = _number(int, 0, PORT_MAX, "a port")
-_PARSERS_BY_TYPE: dict[object, Callable[[str], object]] = {int: _WHOLE, float: _SECONDS, bool: _flag}
+_RANGES: dict[object, tuple[float, float, str]] = {
+    int: (1, 2**31 - 1, "a whole number"),  # the range of Postgres's integers
+    float: (0.0001, DAY_S, "seconds"),
+}
+_BYTES = (1, 2**40, "a whole number")
 _PARSERS: dict[str, Callable[[str], object]] = {
     "database_url": _url("postgresql", "postgres"),
     "redis_url": _url("redis", "rediss", "unix"),
-    "port": _PORT,
-    "metrics_port": _PORT,
-    "parent_pid": _number(int, 1, 2**31, "a process id"),
-    "listen_fd": _number(int, 0, 65_535, "an open file descriptor"),
     "catalogue_overlay": _file,
     "database_url_file": Path,
     "redis_url_file": Path,
@@ -168,39 +189,8 @@ _PARSERS: dict[str, Callable[[str], object]] = {
     "trusted_proxies": network_list,
     "price_factor": _factor,
     "batch_price_factor": _factor,
-    "json_nodes_max": _number(int, 1_000, 10_000_000, "a whole number"),
-    "fallback_models_max": _number(int, 0, 16, "a whole number"),
-    "messages_max": _number(int, 1, MESSAGES_CEILING, "a whole number"),
-    "tools_max": _number(int, 1, TOOLS_CEILING, "a whole number"),
-    "json_depth_max": _number(int, 16, JSON_DEPTH_CEILING, "a whole number"),
-    "database_connections_max": _number(int, 8, 10_000, "a whole number"),  # one worker's tasks may hold 8 at once
-    "batch_window_per_slot": _number(float, 0.1, 1_000, "a number of lines for each slot"),
-    "batch_line_usd_max": _number(int, 1, COST_MAX // NANO_PER_USD, "a whole number of USD"),
-    "batch_days_kept": _number(int, 1, 3_650, "a whole number"),
-    "usage_days_max": _number(int, 1, 3_660, "a whole number"),
-    "open_files_alert_percent": _number(int, 1, 100, "a whole number"),
-    "database_budget_alert_percent": _number(int, 1, 100, "a whole number"),
-    "flex_slots_percent": _number(int, 1, 100, "a whole number"),
-    "upstream_failed_percent": _number(int, 1, 100, "a whole number"),
-    "batch_balance_percent": _number(int, 1, 100, "a whole number"),
-    "batch_in_flight_kept": _number(int, 0, 1_000_000, "a whole number"),
-    "batch_retries_max": _number(int, 0, 100, "a whole number"),
     "batch_export_s3": _s3_folder,
-    "batch_exports_at_once": _number(int, 1, 100, "a whole number"),
-    "batch_expires_s": _number(float, 1, 30 * DAY_S, "seconds"),
-    "lock_timeout_s": _MILLISECONDS_TOO,
-    "turn_timeout_s": _MILLISECONDS_TOO,
-    "ddl_lock_timeout_s": _MILLISECONDS_TOO,
     "log_level": _one_of(*LOG_LEVELS),
     "log_format": _one_of("json", "console"),
     "worker_queues": queue_list,
-    "worker_slots": _number(int, 1, 10_000, "a whole number"),
-    "web_concurrency": _number(int, 1, 64, "a whole number"),
-    "provider_share_percent": _number(int, 1, 100, "a whole number"),
-    "batch_slots_reserved": _number(int, 0, 10_000, "a whole number"),
-    "vendor_retries_max": _number(int, 0, 10, "a whole number"),
-    "lease_s": _number(float, 1, 3_600, "seconds"),
-    "socket_unsent_bytes_max": _number(int, 4_096, 2**31 - 1, "a whole number"),  # the kernel takes an int
-    "auth_cache_s": _number(float, 0, 1, "seconds"),
-    "key_grace_max_s": _number(float, 0, 315_360_000, "seconds"),
 }

@@ -10,19 +10,26 @@ import os
 from collections.abc import Callable, Mapping
 from decimal import Decimal
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
+from msgspec import Meta
 
 from shared.addresses import Network
-from shared.json_bounds import JSON_DEPTH_MAX, JSON_NODES_MAX
+from shared.chat import MESSAGES_CEILING, TOOLS_CEILING
+from shared.json_bounds import JSON_DEPTH_CEILING, JSON_DEPTH_MAX, JSON_NODES_MAX
 from shared.lanes import QueueName, ServiceTier
+from shared.money import COST_MAX, NANO_PER_USD
 from shared.secret_files import secret
 from shared.setting_values import DAY_S, PORT_MAX, Parser, parser_of, queue_list
 
 DDL_LOCK_TIMEOUT_S = 0.1
 TURN_TIMEOUT_S = 10.0
 UPLOAD_SILENT_S, PAUSES_PER_SILENCE = 300.0, 3
+Percent = Annotated[int, Meta(le=100)]
+Port = Annotated[int, Meta(ge=0, le=PORT_MAX, description="a port")]
+LockTimeout = Annotated[float, Meta(ge=0.001)]
+"""Seconds; Postgres takes whole milliseconds, and 0 means no limit."""
 LogFormat = Literal["json", "console"]
 
 
@@ -31,7 +38,9 @@ class SettingsError(ValueError):
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
-    """The settings of a process. Shapes and units are in the names: `_s` is seconds, `_bytes` bytes, `_max` a limit."""
+    """The settings of a process. Shapes and units are in the names: `_s` is seconds, `_bytes` bytes, `_max` a limit. Whole
+    numbers go from 1 to 2³¹-1 (bytes to 2⁴⁰), and seconds from 0.0001 to a day, unless the field's `Meta` says otherwise.
+    """
 
     # addresses
     database_url: str
@@ -42,14 +51,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     # how often the files of vendors' keys are read again; a change counts once it is seen twice, or at once after SIGHUP
     secrets_look_every_s: float = 5.0
     host: str = "127.0.0.1"
-    port: int = 8080
-    web_concurrency: int = 1
-    metrics_port: int | None = None
+    port: Port = 8080
+    web_concurrency: Annotated[int, Meta(le=64)] = 1
+    metrics_port: Port | None = None
     metrics_host: str = "127.0.0.1"  # `host` unless it is given
     public_url: str | None = None  # where callers find the service; None: at the address that a request names
     trusted_proxies: tuple[Network, ...] = ()  # networks whose `X-Forwarded-For` and `X-Forwarded-Proto` are believed
-    listen_fd: int | None = None
-    parent_pid: int | None = None
+    listen_fd: Annotated[int, Meta(ge=0, le=65_535, description="an open file descriptor")] | None = None
+    parent_pid: Annotated[int, Meta(ge=1, le=2**31, description="a process id")] | None = None
     catalogue_overlay: Path | None = None
     use_successors: bool = False  # every model that its vendor has replaced is served by its replacement
     price_factor: Decimal = Decimal(1)
@@ -59,19 +68,20 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     log_level: str = "info"
     log_format: LogFormat = "json"
     traces: bool = False  # send spans by OTLP/HTTP, as OpenTelemetry's own variables OTEL_… say
-    open_files_alert_percent: int = 90  # share of the files that the process may open
+    open_files_alert_percent: Percent = 90  # share of the files that the process may open
     keep_messages: bool = False
     ready_within_s: float = 3.0  # a store that does not answer within this time counts as away
     ready_grace_s: float = 30.0  # how long a store may be away before the process says that it is not ready
 
     # workers
-    worker_slots: int = 100
+    worker_slots: Annotated[int, Meta(le=10_000)] = 100
     worker_queues: tuple[QueueName, ...] = ()
-    batch_slots_reserved: int = 10  # slots of each worker that neither batches nor flex requests may take
+    # slots of each worker that neither batches nor flex requests may take
+    batch_slots_reserved: Annotated[int, Meta(ge=0, le=10_000)] = 10
     # share of a provider's slots in a worker that flex requests may take, if other lanes are served too
-    flex_slots_percent: int = 40
-    provider_share_percent: int = 60
-    lease_s: float = 10.0
+    flex_slots_percent: Percent = 40
+    provider_share_percent: Percent = 60
+    lease_s: Annotated[float, Meta(ge=1, le=3_600)] = 10.0
     calls_told_every_s: float = 0.25  # vendor calls that run longer are booked if their worker dies
     drain_s: float = 60.0
     idle_wait_s: float = 0.5
@@ -87,7 +97,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     clock_look_every_s: float = 5.0
     # an older job is looked up in Postgres before it runs, because it may have ended already
     doubted_after_s: float = 5.0
-    vendor_retries_max: int = 2
+    vendor_retries_max: Annotated[int, Meta(ge=0, le=10)] = 2
     retry_delay_s: float = 0.25  # wait before the second call if the vendor names no time; it doubles with each call
     retry_delay_max_s: float = 30.0
     # a request that has to wait longer goes back to the queue and frees the worker's slot
@@ -95,7 +105,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     # upstreams: an open breaker keeps calls away from one that fails; all workers share it
     upstream_calls_min: int = 10  # calls within the window from which the share of failures counts
-    upstream_failed_percent: int = 50  # share of failed calls within the window that opens the breaker
+    upstream_failed_percent: Percent = 50  # share of failed calls within the window that opens the breaker
     upstream_failed_in_row: int = 5  # failures in a row that open the breaker, however few calls there were
     upstream_window_s: float = 30.0
     # how long the breaker stays open the first time; the time doubles with each failed try
@@ -136,12 +146,16 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     # how long the rest of a refused body is read, so that the caller gets the error
     refused_body_within_s: float = 10.0
     keepalive_s: float = 75.0  # life of an idle connection, and of one whose first header never ends
-    json_nodes_max: int = JSON_NODES_MAX  # fields of objects and entries of lists in one body or line
-    json_depth_max: int = JSON_DEPTH_MAX  # objects and lists within each other, in a schema or in arguments
-    messages_max: int = 4_096
+    # fields of objects and entries of lists in one body or line
+    json_nodes_max: Annotated[int, Meta(ge=1_000, le=10_000_000)] = JSON_NODES_MAX
+    # objects and lists within each other, in a schema or in arguments
+    json_depth_max: Annotated[int, Meta(ge=16, le=JSON_DEPTH_CEILING)] = JSON_DEPTH_MAX
+    messages_max: Annotated[int, Meta(le=MESSAGES_CEILING)] = 4_096
     stop_sequences_max: int = 16
-    tools_max: int = 512  # upper bound for every model; a model's vendor may take fewer
-    fallback_models_max: int = 4  # models that a request may name in `models`
+    tools_max: Annotated[int, Meta(le=TOOLS_CEILING)] = (
+        512  # upper bound for every model; a model's vendor may take fewer
+    )
+    fallback_models_max: Annotated[int, Meta(ge=0, le=16)] = 4  # models that a request may name in `models`
     output_limit_default: int = 4_096
     output_limit_default_reasoning: int = 16_384
     output_limit_floor: int = 256
@@ -165,16 +179,18 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     batch_bytes_max: int = 256_000_000
     batch_lines_max: int = 100_000
     batch_line_bytes_max: int = 4_000_000
-    batch_line_usd_max: int = 1_000  # upper bound of what one line may cost, checked when it is sent
+    # upper bound of what one line may cost, checked when it is sent
+    batch_line_usd_max: Annotated[int, Meta(le=COST_MAX // NANO_PER_USD, description="a whole number of USD")] = 1_000
     batches_open_max: int = 100  # open batches of one account
-    batch_expires_s: float = 86_400.0
+    batch_expires_s: Annotated[float, Meta(ge=1, le=30 * DAY_S)] = 86_400.0
     batch_item_deadline_s: float = 3_600.0  # deadline of a line, from the moment when it is fed to the queue
-    batch_retries_max: int = 10
+    batch_retries_max: Annotated[int, Meta(ge=0, le=100)] = 10
     batch_price_factor: Decimal = Decimal(1)
-    batch_balance_percent: int = 80  # share of an account's balance that may be held for its batches
+    batch_balance_percent: Percent = 80  # share of an account's balance that may be held for its batches
     # part of `in_flight_max` that an account's batches leave to its interactive requests
-    batch_in_flight_kept: int = 500
-    batch_window_per_slot: float = 2.0  # items queued or running for each slot of the workers that take them
+    batch_in_flight_kept: Annotated[int, Meta(ge=0, le=1_000_000)] = 500
+    # items queued or running for each slot of the workers that take them
+    batch_window_per_slot: Annotated[float, Meta(ge=0.1, le=1_000, description="a number of lines for each slot")] = 2.0
     batch_window_max: int = 2_000
     batch_window_bytes_max: int = 64_000_000
     batch_concurrency_start: int = 64  # calls at once of one model, until the vendor's rate limits are known
@@ -183,23 +199,25 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     batch_look_every_s: float = 0.5
     batch_model_unknown_s: float = 300.0  # how long a new batch waits for a worker that knows its lines' models
     batch_lost_after_s: float = 10.0
-    batch_days_kept: int = 30
+    batch_days_kept: Annotated[int, Meta(le=3_650)] = 30
     batch_export_s3: str | None = None  # where results are exported to, such as s3://bucket/prefix
     batch_export_timeout_s: float = 3_600.0  # time for the export of one batch
     batch_export_retry_s: float = 30.0
-    batch_exports_at_once: int = 2  # exports at once in one worker; each takes a part of 8 MB of memory
+    # exports at once in one worker; each takes a part of 8 MB of memory
+    batch_exports_at_once: Annotated[int, Meta(le=100)] = 2
 
     # stores
-    database_connections_max: int = 8  # connections of one process
+    # connections of one process; a worker's tasks may hold 8 at once
+    database_connections_max: Annotated[int, Meta(ge=8, le=10_000)] = 8
     # alert if all processes together may open more than this share of the server's connections
-    database_budget_alert_percent: int = 80
+    database_budget_alert_percent: Percent = 80
     # time for one query; a query of the pool takes up to twice as long, because it is cancelled first
     database_timeout_s: float = 5.0
-    lock_timeout_s: float = 0.25
+    lock_timeout_s: LockTimeout = 0.25
     # how long changes of the same account's batches, files or keys wait for each other
-    turn_timeout_s: float = TURN_TIMEOUT_S
+    turn_timeout_s: LockTimeout = TURN_TIMEOUT_S
     # how long a migration waits for a table's lock; less than `lock_timeout_s`, so that traffic passes
-    ddl_lock_timeout_s: float = DDL_LOCK_TIMEOUT_S
+    ddl_lock_timeout_s: LockTimeout = DDL_LOCK_TIMEOUT_S
     ddl_within_s: float = 600.0  # how long a migration tries to get its locks
     redis_timeout_s: float = 3.0
     redis_patience_s: float = 60.0
@@ -251,7 +269,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     write_timeout_s: float = 30.0  # a reader that takes nothing for this long is cut off
     read_bytes_per_s_min: int = 1_000  # slowest average rate of a reader, after `read_grace_s`
     read_grace_s: float = 120.0
-    socket_unsent_bytes_max: int = 131_072  # unsent bytes that the kernel buffers for one reader
+    # unsent bytes that the kernel buffers for one reader
+    socket_unsent_bytes_max: Annotated[int, Meta(ge=4_096, le=2**31 - 1)] = 131_072
     answer_bytes_max: int = 64_000_000  # large answers that a front door is sending; one account may have half
     answer_within_s: float = 30.0  # how long a large answer waits for that room
     lists_within_s: float = 30.0  # how long a long list waits for its turn
@@ -261,11 +280,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     results_go_on_within_s: float = 600.0  # how long it waits for that room later
 
     # keys
-    auth_cache_s: float = 1.0
+    auth_cache_s: Annotated[float, Meta(ge=0, le=1)] = 1.0
     auth_cache_max: int = 10_000
     key_ends_every_s: float = 1.0  # how often front doors and workers look whether a running request's key has ended
     keys_per_account_max: int = 1_000  # usable keys of one account; operators may make more
-    key_grace_max_s: float = 2_592_000.0
+    key_grace_max_s: Annotated[float, Meta(ge=0, le=315_360_000)] = 2_592_000.0
 
     # operators
     operator_api: bool = True  # front doors serve `/operator`
@@ -277,7 +296,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     console_search_rows_max: int = 10_000  # rows of the request log that one page of a search looks through
 
     # usage
-    usage_days_max: int = 366
+    usage_days_max: Annotated[int, Meta(le=3_660)] = 366
     usage_rows_max: int = 20_000
 
     # retention
