@@ -7,7 +7,7 @@ name; a wrong or missing value raises `SettingsError`, one line that names the v
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Literal
@@ -21,11 +21,10 @@ from shared.json_bounds import JSON_DEPTH_CEILING, JSON_DEPTH_MAX, JSON_NODES_MA
 from shared.lanes import QueueName, ServiceTier
 from shared.money import COST_MAX, NANO_PER_USD
 from shared.secret_files import secret
+from shared.setting_bounds import fit_defaults, refuse_contradictions
 from shared.setting_values import DAY_S, PORT_MAX, Parser, parser_of, queue_list
 
-DDL_LOCK_TIMEOUT_S = 0.1
 TURN_TIMEOUT_S = 10.0
-UPLOAD_SILENT_S, PAUSES_PER_SILENCE = 300.0, 3
 Percent = Annotated[int, Meta(le=100)]
 Port = Annotated[int, Meta(ge=0, le=PORT_MAX, description="a port")]
 LockTimeout = Annotated[float, Meta(ge=0.001)]
@@ -168,7 +167,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     uploads_max: int = 64  # uploads at once in one front door; each takes up to 3 MB of memory
     uploads_per_account_max: int = 16  # uploads at once of one account in one front door
     uploads_bytes_max: int = 64_000_000  # memory beside that for lines of more than 250 KB, until they are stored
-    upload_silent_s: float = UPLOAD_SILENT_S  # an upload is given up if its front door gives no sign for this long
+    upload_silent_s: float = 300.0  # an upload is given up if its front door gives no sign for this long
     files_max: int = 10_000  # files of one account
     files_bytes_max: int = 10_000_000_000  # bytes of one account's files
     files_bytes_free: int = 1_000_000  # bytes of files that every account may have, whatever its balance
@@ -217,7 +216,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     # how long changes of the same account's batches, files or keys wait for each other
     turn_timeout_s: LockTimeout = TURN_TIMEOUT_S
     # how long a migration waits for a table's lock; less than `lock_timeout_s`, so that traffic passes
-    ddl_lock_timeout_s: LockTimeout = DDL_LOCK_TIMEOUT_S
+    ddl_lock_timeout_s: LockTimeout = 0.1
     ddl_within_s: float = 600.0  # how long a migration tries to get its locks
     redis_timeout_s: float = 3.0
     redis_patience_s: float = 60.0
@@ -327,52 +326,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             elif field.required:
                 raise SettingsError(f"{variable} is not set: {_REQUIRED[field.name]}")
         values.setdefault("worker_queues", queue_list("*:interactive,*:batch"))
-        _fit_defaults(values)
+        fit_defaults(values, {field.name: field.default for field in msgspec.structs.fields(cls)})
         settings = cls(**values)  # type: ignore[arg-type]
-        _refuse_contradictions(settings)
+        try:
+            refuse_contradictions(settings)
+        except ValueError as error:
+            raise SettingsError(str(error)) from None
         return settings
-
-
-def _fit_defaults(values: dict[str, object]) -> None:
-    """Lower or raise defaults that depend on given values, unless they are given themselves."""
-    usual = {field.name: field.default for field in msgspec.structs.fields(Settings)}
-    values.setdefault("metrics_host", values.get("host", usual["metrics_host"]))
-    for smaller, (greater, fitting) in _FITTED.items():
-        if isinstance(given := values.get(greater), int | float):
-            values.setdefault(smaller, min(usual[smaller], fitting(given)))
-    if isinstance(pause_s := values.get("body_within_s"), float):  # a longer pause for bodies makes this longer, too
-        values.setdefault("upload_silent_s", max(UPLOAD_SILENT_S, PAUSES_PER_SILENCE * pause_s))
-
-
-def _refuse_contradictions(settings: Settings) -> None:
-    for greater, smaller, but_less, because in _BOUNDED:
-        most, value = getattr(settings, greater), getattr(settings, smaller)
-        if value > most or (but_less and value == most):
-            how_much = "less than" if but_less else "at most"
-            raise SettingsError(
-                f"{smaller.upper()}={_plain(value)} is wrong: it takes {how_much} {greater.upper()} ({_plain(most)}),"
-                f" {because}"
-            )
-    if settings.batch_days_kept * DAY_S <= settings.batch_expires_s:
-        raise SettingsError(
-            f"BATCH_DAYS_KEPT={settings.batch_days_kept} is wrong: it takes more days than the {settings.batch_expires_s:g} s"
-            " of BATCH_EXPIRES_S, so that a file outlives a batch over it"
-        )
-    if settings.upload_silent_s < PAUSES_PER_SILENCE * settings.body_within_s:
-        raise SettingsError(
-            f"UPLOAD_SILENT_S={settings.upload_silent_s:g} is wrong: it takes at least {PAUSES_PER_SILENCE} times"
-            f" BODY_WITHIN_S ({settings.body_within_s:g}), so that no upload is given up that only pauses"
-        )
-    if settings.queue_bytes_max < settings.body_bytes_max:
-        raise SettingsError(
-            f"QUEUE_BYTES_MAX={settings.queue_bytes_max} is wrong: it takes no less than BODY_BYTES_MAX"
-            f" ({settings.body_bytes_max}), so that a queue has room for each request that is taken"
-        )
-    if settings.metrics_port and settings.metrics_port + settings.web_concurrency - 1 > PORT_MAX:
-        raise SettingsError(
-            f"METRICS_PORT={settings.metrics_port} is wrong: with WEB_CONCURRENCY={settings.web_concurrency} it takes at most"
-            f" {PORT_MAX - settings.web_concurrency + 1}, because front door n has METRICS_PORT + n"
-        )
 
 
 def _secret(variable: str, environment: Mapping[str, str]) -> str:
@@ -380,10 +340,6 @@ def _secret(variable: str, environment: Mapping[str, str]) -> str:
         return secret(variable, environment)
     except ValueError as error:
         raise SettingsError(str(error)) from None
-
-
-def _plain(number: float) -> str:
-    return f"{number:g}" if isinstance(number, float) else str(number)
 
 
 def _parse(variable: str, text: str, parser: Parser | None) -> object:
@@ -396,35 +352,6 @@ def _parse(variable: str, text: str, parser: Parser | None) -> object:
         raise SettingsError(f"{shown} is wrong: it takes {error}") from None
 
 
-_BOUNDED: tuple[tuple[str, str, bool, str], ...] = (
-    ("lock_timeout_s", "ddl_lock_timeout_s", True, "so that a change of tables gives up before traffic does"),
-    ("database_timeout_s", "lock_timeout_s", True, "so that a lock that is waited for is no Postgres that is away"),
-    ("worker_seen_s", "heartbeat_s", True, "so that no worker that lives is taken for dead"),
-    ("flex_deadline_s", "clock_off_max_s", True, "so that no request is over before it has begun"),
-    ("request_deadline_s", "clock_off_max_s", True, "so that no request is over before it has begun"),
-    ("worker_slots", "batch_slots_reserved", True, "of which it is a part, so that batches have some, too"),
-    ("in_flight_max", "batch_in_flight_kept", True, "of which it is a part, so that batches are ever run"),
-    ("batch_window_bytes_max", "batch_line_bytes_max", False, "so that the longest line is ever run"),
-    ("batch_bytes_max", "batch_line_bytes_max", False, "in which a line has to fit"),
-    ("batch_concurrency_max", "batch_concurrency_start", False, "beyond which it never grows"),
-    ("retry_delay_max_s", "retry_delay_s", False, "which is the first of them"),
-    ("queue_bytes_max", "queue_newcomers_bytes", False, "of which there may be twice as many at most"),
-    ("upstream_open_max_s", "upstream_open_s", False, "which is the first of them"),
-    ("queue_depth_max", "batch_window_max", False, "so that what is fed finds room in the queue"),
-)
-"""Pairs of settings of which one bounds the other: the greater, the smaller, whether the smaller must be less, and why."""
-_FITTED: dict[str, tuple[str, Callable[[float], float]]] = {
-    "ddl_lock_timeout_s": ("lock_timeout_s", lambda traffic_s: traffic_s / 2),
-    "clock_off_max_s": ("request_deadline_s", lambda deadline_s: deadline_s / 2),
-    "batch_slots_reserved": ("worker_slots", lambda slots: int(slots) - 1),
-    "batch_in_flight_kept": ("in_flight_max", lambda requests: int(requests) // 2),
-    "retry_delay_s": ("retry_delay_max_s", float),
-    "batch_concurrency_start": ("batch_concurrency_max", int),
-    "upstream_open_s": ("upstream_open_max_s", float),
-    "batch_window_max": ("queue_depth_max", int),
-    "queue_newcomers_bytes": ("queue_bytes_max", lambda size: int(size) // 2),
-}
-"""Defaults that are lowered if a setting that bounds them is lower, so that the bound can be given alone."""
 _VARIABLES = {"catalogue_overlay": "CATALOGUE"}
 _FROM_FILES = ("DATABASE_URL", "REDIS_URL")
 _REQUIRED = {
