@@ -4,6 +4,7 @@ types, and every vendor's request is made of them.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -216,3 +217,11 @@ class Sampling(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 NO_TOOLS = Tools()
+
+
+class Chat(msgspec.Struct, frozen=True):
+    """What a model is asked, whichever model it is: the messages, how they are to be answered, and with which tools."""
+
+    messages: Sequence[Message]
+    sampling: Sampling = Sampling()
+    tools: Tools = NO_TOOLS

@@ -7,11 +7,10 @@ million letters four times as large.
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
 
 import msgspec
 
-from shared.chat import Message, Sampling, TextPart, Tools
+from shared.chat import Chat, Message, Sampling, TextPart, Tools
 from shared.json_bounds import nodes_of
 
 NODE_BYTES = 50
@@ -23,9 +22,9 @@ number of copies that a worker makes of a plain payload, because the whole footp
 """
 
 
-def footprint_of(messages: Sequence[Message], sampling: Sampling, tools: Tools) -> int:
+def footprint_of(chat: Chat) -> int:
     """The footprint, as the bytes of a plain-text payload that would take as much memory."""
-    return sum(map(_of_message, messages)) + _of_schemas(sampling, tools)
+    return sum(map(_of_message, chat.messages)) + _of_schemas(chat.sampling, chat.tools)
 
 
 def _of_message(message: Message) -> int:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import msgspec
 
 from shared.answer_tool import answer_tool
-from shared.chat import NO_TOOLS, JsonAnswer, Message, Tools
+from shared.chat import Chat
 from shared.money import divide_up
 
 TOKENS_PER_MESSAGE_BOUND = 8
@@ -33,35 +31,35 @@ TOKENS_FOR_RESULT_IMAGES_BOUND = 128
 """
 
 
-def input_bound(
-    messages: Sequence[Message], tokens_per_image: int, tools: Tools = NO_TOOLS, json_answer: JsonAnswer | None = None
-) -> int:
+def input_bound(chat: Chat, tokens_per_image: int | None) -> int:
     """An upper bound of the input tokens: no tokenizer makes more tokens of a text than the text has UTF-8 bytes. An
-    answer's schema counts as a tool, because some models are given it as one.
+    answer's schema counts as a tool, because some models are given it as one. Models that take no images have no
+    `tokens_per_image`.
     """
+    messages, answer, tools = chat.messages, chat.sampling.json_answer, chat.tools
     talk = sum(
-        message.bytes_in() + TOKENS_PER_MESSAGE_BOUND + len(message.images()) * tokens_per_image for message in messages
+        message.bytes_in() + TOKENS_PER_MESSAGE_BOUND + len(message.images()) * (tokens_per_image or 0)
+        for message in messages
     )
     talk += sum(TOKENS_PER_TOOL_BOUND * len(message.tool_calls) for message in messages)
     talk += sum(TOKENS_PER_RESULT_BOUND for message in messages if message.role == "tool")
     shown = [len(message.tool_call_id or "") for message in messages if message.role == "tool" and message.images()]
     talk += sum(shown) + len(shown) * (TOKENS_PER_MESSAGE_BOUND + TOKENS_FOR_RESULT_IMAGES_BOUND)
-    sent = (*tools.offered, answer_tool(json_answer)) if json_answer else tools.offered
+    sent = (*tools.offered, answer_tool(answer)) if answer else tools.offered
     if not sent:
         return talk
     return talk + len(msgspec.json.encode(sent)) + len(sent) * TOKENS_PER_TOOL_BOUND + TOKENS_FOR_TOOLS_BOUND
 
 
-def estimated_input(
-    messages: Sequence[Message], tokens_per_image: int, tools: Tools = NO_TOOLS, json_answer: JsonAnswer | None = None
-) -> int:
+def estimated_input(chat: Chat, tokens_per_image: int | None) -> int:
     """An estimate of the input tokens, at least 1, for calls that no vendor has counted."""
-    text = sum(message.bytes_in() for message in messages) + bytes_of_tools(tools, json_answer)
-    images = sum(len(message.images()) for message in messages) * min(tokens_per_image, TYPICAL_IMAGE_TOKENS)
-    return max(1, divide_up(text, BYTES_PER_TOKEN) + TEMPLATE_TOKENS_PER_MESSAGE * len(messages) + images)
+    text = sum(message.bytes_in() for message in chat.messages) + _bytes_of_tools(chat)
+    per_image = min(tokens_per_image or 0, TYPICAL_IMAGE_TOKENS)
+    images = sum(len(message.images()) for message in chat.messages) * per_image
+    return max(1, divide_up(text, BYTES_PER_TOKEN) + TEMPLATE_TOKENS_PER_MESSAGE * len(chat.messages) + images)
 
 
-def bytes_of_tools(tools: Tools, json_answer: JsonAnswer | None) -> int:
-    """Bytes of the definitions as JSON; 0 when there are none."""
-    offered = len(msgspec.json.encode(tools.offered)) if tools.offered else 0
-    return offered + (len(msgspec.json.encode(json_answer)) if json_answer else 0)
+def _bytes_of_tools(chat: Chat) -> int:
+    """Bytes of the definitions of tools and of the answer as JSON; 0 when there are none."""
+    offered, answer = chat.tools.offered, chat.sampling.json_answer
+    return (len(msgspec.json.encode(offered)) if offered else 0) + (len(msgspec.json.encode(answer)) if answer else 0)

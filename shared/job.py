@@ -10,7 +10,7 @@ import msgspec
 
 from shared import clock
 from shared.catalogue.models import Model
-from shared.chat import CallPiece, Message, Sampling, ToolCall, Tools
+from shared.chat import CallPiece, Chat, Message, Sampling, ToolCall, Tools
 from shared.errors import ErrorBody, RebootError, from_body
 from shared.ids import created_at
 from shared.ledger.chains import Tried
@@ -90,6 +90,11 @@ class Job(JobHead, frozen=True, kw_only=True):
     messages: list[Message]
     sampling: Sampling
     tools: Tools = Tools()
+
+    @property
+    def chat(self) -> Chat:
+        """What the model is asked."""
+        return Chat(self.messages, self.sampling, self.tools)
 
     def at_next(self, tried: tuple[Tried, ...]) -> Job:
         """The job for the first fallback that was not `tried`: its model, and the fallbacks after it."""

@@ -45,7 +45,7 @@ async def post_count_tokens(request: web.Request) -> web.Response:
             model = services.catalogue.serving(asked.model, V1_LISTED_AT)
             asked = without_query(asked, request.query)
             asked, model = fit_to_model(asked, model, services.settings, strict=key.strict)
-            tokens = estimated_input(asked.messages, model.image_tokens or 0, asked.tools, asked.sampling.json_answer)
+            tokens = estimated_input(asked.chat, model.image_tokens)
     return web.Response(
         body=json_bytes(TokenCount(tokens)),
         content_type="application/json",

@@ -146,7 +146,7 @@ async def post_input_tokens(request: web.Request) -> web.Response:
             asked = await services.chains.whole(without_query(asked, request.query), key.account_id, body)
             model = services.catalogue.serving(asked.model, V1_LISTED_AT)
             asked, model = fit_to_model(asked, model, services.settings, strict=key.strict)
-            tokens = estimated_input(asked.messages, model.image_tokens or 0, asked.tools, asked.sampling.json_answer)
+            tokens = estimated_input(asked.chat, model.image_tokens)
     return web.Response(
         body=json_bytes(InputTokens(input_tokens=tokens)),
         content_type="application/json",

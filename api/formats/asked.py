@@ -8,7 +8,7 @@ from typing import Protocol
 import msgspec
 
 from api.formats.fingerprints import fingerprint_of
-from shared.chat import NO_TOOLS, Message, Sampling, Tools
+from shared.chat import NO_TOOLS, Chat, Message, Sampling, Tools
 from shared.job import AnswerEvent, Done, Failed
 from shared.lanes import ServiceTier
 from shared.ledger.rows import KeptInput
@@ -114,6 +114,11 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     """Makes the answer for a failed request that is looked up later, if this API does not answer it as an error; else
     None.
     """
+
+    @property
+    def chat(self) -> Chat:
+        """What the model is asked."""
+        return Chat(self.messages, self.sampling, self.tools)
 
     def name_of(self, option: str) -> str:
         """The API's name of the option."""

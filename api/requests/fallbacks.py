@@ -149,13 +149,12 @@ def _fitted(
 ) -> ChainModel:
     fitted, model = fit_to_model(asked, model, settings, strict=strict)
     model = at_tier(asked, model, catalogue)
-    said = (fitted.messages, model.image_tokens or 0, fitted.tools, fitted.sampling.json_answer)
     return ChainModel(
         name=name,
         model=model,
         sampling=fitted.sampling,
-        input_bound=input_bound(*said),
-        writes=writes_of(model, fitted.messages, fitted.tools, fitted.sampling),
+        input_bound=input_bound(fitted.chat, model.image_tokens),
+        writes=writes_of(model, fitted.chat),
         ignored=fitted.ignored,
     )
 

@@ -42,9 +42,9 @@ def packed(asked: Asked, model: Model, *, keep_messages: bool) -> Question:
         messages=msgspec.Raw(_pack(asked.messages)),
         sampling=msgspec.Raw(_pack(asked.sampling)),
         tools=msgspec.Raw(_pack(asked.tools)),
-        input_bound=input_bound(asked.messages, model.image_tokens or 0, asked.tools, asked.sampling.json_answer),
-        writes=writes_of(model, asked.messages, asked.tools, asked.sampling),
-        footprint=footprint_of(asked.messages, asked.sampling, asked.tools),
+        input_bound=input_bound(asked.chat, model.image_tokens),
+        writes=writes_of(model, asked.chat),
+        footprint=footprint_of(asked.chat),
         shown=msgspec.json.encode(asked.messages).decode() if keep_messages else None,
     )
 

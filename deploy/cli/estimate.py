@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import msgspec
 
 from shared.catalogue.listing import FIELDS
-from shared.chat import Message
+from shared.chat import Chat, Message
 from shared.input_tokens import TYPICAL_IMAGE_TOKENS, estimated_input
 from shared.money import LongContext, Price, Usage, nano_to_usd, price_from_usd
 from shared.settings import Settings
@@ -67,7 +67,7 @@ def estimate(path: Path, models: Iterable[Mapping[str, Any]]) -> Estimate:
             left_out += 1
             continue
         output = min(line.options.max_tokens or model.output_default, model.output_limit)
-        usage = Usage(estimated_input(line.messages, TYPICAL_IMAGE_TOKENS), output)
+        usage = Usage(estimated_input(Chat(line.messages), TYPICAL_IMAGE_TOKENS), output)
         counted += 1
         default = model.default.cost(usage)
         flex_nano += default if line.options.service_tier == "default" else model.flex.cost(usage)

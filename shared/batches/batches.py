@@ -13,7 +13,7 @@ import msgspec
 from shared import clock
 from shared.batches.files import Form, LineError
 from shared.batches.queries import BATCHES, FILES, known_id, page_begins, row_of, rows_of, value_of
-from shared.chat import Message, Sampling, Tools
+from shared.chat import Chat, Message, Sampling, Tools
 from shared.errors import Gone, NotFound
 from shared.job import KeptAnswer
 from shared.money import NanoUsd
@@ -60,6 +60,11 @@ class Ask(msgspec.Struct, frozen=True, array_like=True):
     """
     passed: tuple[str, ...] = ()
     """Models that the line names before `model`, and that nobody could call when the line was sent."""
+
+    @property
+    def chat(self) -> Chat:
+        """What the model is asked."""
+        return Chat(self.messages, self.sampling, self.tools)
 
     def answered_by(self, kept: KeptAnswer) -> tuple[str, tuple[str, ...]]:
         """The model that gave the answer, and the fields that were left out for it."""

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from shared.catalogue.caching import with_marks_taken, writes_of
 from shared.catalogue.models import Model, output_limit
+from shared.chat import Chat
 from shared.errors import InvalidRequest
 from shared.input_tokens import input_bound
 from shared.money import NanoUsd, nano_to_usd
@@ -20,9 +21,9 @@ def cost_bound(ask: Ask, model: Model, settings: Settings) -> NanoUsd:
     for batches.
     """
     limit, _ = output_limit(model, ask.max_tokens, settings)
-    bound = input_bound(ask.messages, model.image_tokens or 0, ask.tools, ask.sampling.json_answer)
+    bound = input_bound(ask.chat, model.image_tokens)
     marked = with_marks_taken(model, ask.messages, ask.tools)
-    writes = writes_of(model, marked.messages, marked.tools, ask.sampling)
+    writes = writes_of(model, Chat(marked.messages, ask.sampling, marked.tools))
     return model.price.times(settings.batch_price_factor).hold(bound, limit, writes)
 
 

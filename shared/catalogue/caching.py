@@ -16,7 +16,7 @@ import msgspec
 from shared.catalogue.abilities import CONVERSE, OPENAIS
 from shared.catalogue.models import Model
 from shared.catalogue.rows import CachePlace
-from shared.chat import INSTRUCTIONS, CacheMark, Message, Sampling, Tools
+from shared.chat import INSTRUCTIONS, CacheMark, Chat, Message, Sampling, Tools
 from shared.money import Writes
 
 MARKS_MAX = 4
@@ -62,16 +62,16 @@ def with_marks_taken(model: Model, messages: list[Message], tools: Tools) -> Mar
     return Marked(fitted, tools, left_out=len(kept) < len(asked), shortened=shortened)
 
 
-def writes_of(model: Model, messages: Sequence[Message], tools: Tools, sampling: Sampling) -> Writes:
+def writes_of(model: Model, chat: Chat) -> Writes:
     """The longest kind of cache write that a request with these marks may make the vendor do.
 
     OpenAI keeps what it writes for half an hour. Its chat completions do not report how much was to be kept longer, so
     longer times are never asked for. In its explicit mode nothing is written without a mark.
     """
-    marks = [mark for message in messages for mark in message.cache_marks] + [*tools.cache_marks]
+    marks = [mark for message in chat.messages for mark in message.cache_marks] + [*chat.tools.cache_marks]
     if any(mark.long for mark in marks) and _keeps_long(model):
         return "long"
-    if marks or (model.writes_unasked and not is_explicit(model, sampling)):
+    if marks or (model.writes_unasked and not is_explicit(model, chat.sampling)):
         return "short"
     return "none"
 

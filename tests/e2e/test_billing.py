@@ -12,7 +12,7 @@ import pytest
 
 from api.manual.pages import PAGES
 from shared.catalogue.models import load_catalogue
-from shared.chat import Message
+from shared.chat import Chat, Message
 from shared.input_tokens import input_bound
 from shared.ledger.api_keys import KeyRules, create_key
 from shared.money import Usage
@@ -513,5 +513,5 @@ async def test_nothing_is_charged_beyond_the_hold(caller: Caller, overlaid: Over
     world = World(caller, overlaid, books, Worker(overlaid.cluster, 1))
     message = told(tokens=5, usage="wrong")
     assert (await world.caller.chat(message, max_tokens=5)).status == 200
-    held = price_of(MODEL).cost(Usage(input_bound([Message("user", message)], 0), 5))
+    held = price_of(MODEL).cost(Usage(input_bound(Chat([Message("user", message)]), None), 5))
     assert await world.paid() == Paid("succeeded", held)

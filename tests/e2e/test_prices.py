@@ -12,7 +12,7 @@ from anthropic import AsyncAnthropic
 from openai import AsyncOpenAI
 
 from deploy.simulator.answer import prompt_tokens
-from shared.chat import Message
+from shared.chat import Chat, Message
 from shared.input_tokens import input_bound
 from shared.ledger.check import check_ledger
 from shared.money import nano_to_usd
@@ -126,8 +126,8 @@ async def test_an_account_needs_what_the_dearest_tokens_would_cost_at_the_price_
 ) -> None:
     """8.25 or 3.75 dollars for a million tokens of input, of which none is wished to be kept long, 22.5 or 15 of output."""
     message = told(tokens=OUTPUT, written=10)
-    message += "x" * (reach - input_bound([Message("user", message)], 0))
-    assert input_bound([Message("user", message)], 0) == reach
+    message += "x" * (reach - input_bound(Chat([Message("user", message)]), None))
+    assert input_bound(Chat([Message("user", message)]), None) == reach
     hold = reach * 3_750 + OUTPUT * 15_000 if reach == ABOVE else reach * 8_250 + OUTPUT * 22_500
     caller = await new_caller(hold + more)
     reply = await caller.chat(message, model="tiered-bedrock", max_tokens=OUTPUT)
@@ -141,7 +141,7 @@ async def test_an_account_needs_what_the_dearest_tokens_would_cost_at_the_price_
 
 async def test_an_output_limit_shrinks_to_what_is_left_at_the_price_of_long_requests(new_caller: NewCaller) -> None:
     message = told(tokens=OUTPUT) + "x" * ABOVE
-    bound = input_bound([Message("user", message)], 0)
+    bound = input_bound(Chat([Message("user", message)]), None)
     caller = await new_caller(bound * 8_250 + 300 * 22_500 + 22_499)
     reply = await caller.chat(message, model="tiered-openai", max_tokens=1_000)
     assert (reply.status, reply.headers["x-output-limit"]) == (200, "300")

@@ -108,8 +108,8 @@ class ItemMaker:
 
     def _pinned(self, one: Candidate) -> PinnedModel:
         ask, model = one.ask, one.model
-        bound = input_bound(ask.messages, model.image_tokens or 0, ask.tools, ask.sampling.json_answer)
-        writes = writes_of(model, ask.messages, ask.tools, ask.sampling)
+        bound = input_bound(ask.chat, model.image_tokens)
+        writes = writes_of(model, ask.chat)
         wanted, _ = output_limit(model, ask.max_tokens, self._settings)
         return pinned_model(model, bound, writes, wanted)
 
@@ -235,6 +235,6 @@ def _job(
         deadline_ms=int(granted["deadline_at"].timestamp() * 1000),
         keep_until=granted["keep_until"],
         batch_line=BatchLine(granted["batch_day"], granted["batch_id"], granted["batch_number"]),
-        footprint=footprint_of(ask.messages, ask.sampling, ask.tools),
+        footprint=footprint_of(ask.chat),
         **more,
     )

@@ -169,7 +169,7 @@ def estimate(job: Job, text_bytes: int, pieces: int = 0) -> Usage:
     """Estimated tokens of the messages and of an answer of `text_bytes` in `pieces` pieces, rounded up. Most vendors send
     one token per piece, even if it is a single byte.
     """
-    asked = (job.messages, job.model.image_tokens or 0, job.tools, job.sampling.json_answer)
+    asked = (job.chat, job.model.image_tokens)
     output = min(max(divide_up(text_bytes, BYTES_PER_TOKEN), pieces), job.output_limit)
     return Usage(min(estimated_input(*asked), input_bound(*asked), job.model.context_window), output, estimated=True)
 

@@ -30,5 +30,5 @@ def with_numbers(error: RebootError, job: Job) -> RebootError:
 
 def _estimate(job: Job, window: int) -> int:
     """An estimate above the window: the vendor has counted more than fits and does not say how many."""
-    tokens = estimated_input(job.messages, job.model.image_tokens or 0, job.tools, job.sampling.json_answer)
+    tokens = estimated_input(job.chat, job.model.image_tokens)
     return tokens if tokens > window else max(tokens + job.output_limit, window + 1)

@@ -7,7 +7,7 @@ import tracemalloc
 import msgspec
 import pytest
 
-from shared.chat import Message, Sampling, TextPart, Tool, Tools
+from shared.chat import Chat, Message, TextPart, Tool, Tools
 from shared.footprint import footprint_of
 
 COPIES = 4
@@ -40,19 +40,19 @@ def _taken(messages: list[Message], tools: Tools) -> int:
     ids=["text", "one wide letter", "many parts", "many values"],
 )
 def test_it_is_not_less_than_what_is_decoded(messages: list[Message], tools: Tools) -> None:
-    footprint = footprint_of(messages, Sampling(), tools)
+    footprint = footprint_of(Chat(messages, tools=tools))
     assert _taken(messages, tools) <= COPIES * footprint
 
 
 def test_plain_text_counts_its_bytes() -> None:
-    assert 1_000_000 <= footprint_of([Message("user", "x" * 1_000_000)], Sampling(), EMPTY) < 1_000_200
+    assert 1_000_000 <= footprint_of(Chat([Message("user", "x" * 1_000_000)], tools=EMPTY)) < 1_000_200
 
 
 def test_a_wide_letter_widens_its_whole_text() -> None:
     text = "\N{GRINNING FACE}" + "x" * 1_000_000
-    assert footprint_of([Message("user", text)], Sampling(), EMPTY) > 4_000_000
+    assert footprint_of(Chat([Message("user", text)], tools=EMPTY)) > 4_000_000
 
 
 def test_each_value_of_a_schema_counts() -> None:
     tools = Tools(offered=(Tool(name="f", parameters=LISTS),))
-    assert footprint_of([], Sampling(), tools) > 50 * 10_000
+    assert footprint_of(Chat([], tools=tools)) > 50 * 10_000

@@ -9,7 +9,7 @@ import msgspec
 from deploy.cli.estimate import Estimate, estimate
 from shared.catalogue.listing import facts_of
 from shared.catalogue.models import load_catalogue
-from shared.chat import Message
+from shared.chat import Chat, Message
 from shared.input_tokens import estimated_input
 
 CATALOGUE = load_catalogue()
@@ -29,7 +29,7 @@ def test_a_file_is_estimated_at_both_tiers_by_listed_prices(tmp_path: Path) -> N
     path = tmp_path / "lines"
     text = "Why is the sky blue? " * 40
     path.write_text(_line(FLEX, text, max_tokens=100) + "\n" + _line("gpt-5.4-mini", text, max_tokens=10**9))
-    tokens = estimated_input([Message("user", text)], 0)
+    tokens = estimated_input(Chat([Message("user", text)]), None)
     output = 100 + 128_000
     # 0.375 and 2.25 USD per million tokens, and twice that
     flex = 2 * tokens * 0.375e-6 + output * 2.25e-6

@@ -8,7 +8,7 @@ import pytest
 from shared.catalogue.apis import by_each_api
 from shared.catalogue.caching import with_marks_taken, writes_of
 from shared.catalogue.models import load_catalogue
-from shared.chat import NO_TOOLS, CacheMark, Caching, Message, Sampling, Tool, ToolCall, Tools
+from shared.chat import NO_TOOLS, CacheMark, Caching, Chat, Message, Sampling, Tool, ToolCall, Tools
 from shared.job import pack, unpack_job
 from shared.ledger.pinned_price import pinned
 from shared.money import NanoUsd, Writes
@@ -107,7 +107,7 @@ def test_what_may_be_written_follows_from_marks_and_from_what_the_vendor_does_un
 ) -> None:
     sampling = Sampling(caching=Caching(explicit=explicit))
     for way in by_each_api([CATALOGUE.find(model)]):
-        assert writes_of(way, [said(*marks)], NO_TOOLS, sampling) == writes
+        assert writes_of(way, Chat([said(*marks)], sampling)) == writes
 
 
 @pytest.mark.parametrize(

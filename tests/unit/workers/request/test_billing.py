@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.catalogue.models import DefaultPrices
-from shared.chat import Message
+from shared.chat import Chat, Message
 from shared.errors import Cancelled, ProviderBusy, ProviderError, ProviderTimeout, RebootError
 from shared.input_tokens import input_bound
 from shared.job import Chunk, Job
@@ -285,7 +285,7 @@ def test_an_estimate_never_exceeds_what_the_request_was_held_for(
 ) -> None:
     messages = [Message("user", text)]
     usage = estimate(a_job(messages=messages, output_limit=limit), text_bytes, pieces)
-    assert 1 <= usage.input <= input_bound(messages, 0)
+    assert 1 <= usage.input <= input_bound(Chat(messages), None)
     assert 0 <= usage.output <= limit
 
 
