@@ -1,7 +1,7 @@
 """Keeps large fields of a request's body (messages, tools, schemas) away from a vendor's SDK.
 
 An SDK validates, copies and converts each value in Python, in one turn of the event loop: Google's takes 15 s for a
-message of 160,000 parts, AWS's 0.75 s, and every other stream of the worker waits. So the SDK is given only small
+message of 166,000 parts, AWS's 0.75 s, and every other stream of the worker waits. So the SDK is given only small
 fields. It decides address, headers and signature. Before its request is signed or sent, the large fields are put into
 the body, already encoded.
 """
