@@ -112,6 +112,12 @@ class NextCall:
         await self.ask_whether_it_is_wanted(error)
         return await self.first()
 
+    def is_repeat(self) -> bool:
+        """Whether the present call is one more than there are upstreams of the model, so that the request has called them
+        before.
+        """
+        return self._received.attempts - self._job.calls_before > len(self._routes.of(self._job.model))
+
     async def _elsewhere(self, route: Route, error: RebootError) -> Route | NoneAvailable | None:
         """Another upstream, which is called at once, under the same claim and hold. It must be before the caller's first
         byte, because another call writes another answer.
@@ -185,7 +191,7 @@ class NextCall:
         return wait_s * random.uniform(1, 1.1) + random.uniform(0, together_s)  # noqa: S311 - spreads load
 
     async def _wait_or_give_up(self, error: RebootError) -> None:
-        delay_s = self._retries.delay_after(error)
+        delay_s = self._retries.delay_after(error, is_repeat=self.is_repeat())
         if delay_s is None and is_flex(self._job) and isinstance(error, ProviderBusy):
             raise Expired(NO_CAPACITY) from error
         if delay_s is None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from shared import clock
 from shared.errors import ProviderBusy, RebootError
+from workers.providers.wire.vendor_errors import Throttled
 
 if TYPE_CHECKING:
     from shared.job import Job
@@ -52,14 +53,17 @@ class Retries:
         """Whether another round is allowed."""
         return self._rounds() < self._rounds_max()
 
-    def delay_after(self, error: RebootError) -> float | None:
-        """Seconds to wait before the next call, or None to give up."""
+    def delay_after(self, error: RebootError, *, is_repeat: bool = False) -> float | None:
+        """Seconds to wait before the next call, or None to give up. If a vendor throttles a call that `is_repeat`, other
+        requests go on, and this one waits by itself.
+        """
         left_s = self._job.left_s()
         if waits_for_capacity(self._job, error):
             if self.is_throttled_for_good:
                 return None
             refused = self._received.refused
-            return delay_before_retry(error, self._settings, calls=refused, calls_max=None, left_s=left_s)
+            alone = is_repeat and isinstance(error, Throttled)
+            return delay_before_retry(error, self._settings, calls=refused, calls_max=None, left_s=left_s, alone=alone)
         calls, calls_max = self._rounds(), self._rounds_max()
         return delay_before_retry(error, self._settings, calls=calls, calls_max=calls_max, left_s=left_s)
 
@@ -76,22 +80,30 @@ class Retries:
 
 
 def delay_before_retry(
-    error: RebootError, settings: Settings, *, calls: int, calls_max: int | None, left_s: float
+    error: RebootError,
+    settings: Settings,
+    *,
+    calls: int,
+    calls_max: int | None,
+    left_s: float,
+    alone: bool = False,
 ) -> float | None:
     """Seconds to wait before call number `calls + 1`, or None to give up. Ask this only as long as nothing has reached
     the caller.
 
     Without `calls_max` the deadline decides, until which `left_s` are left; the last calls then come closer together.
     If a vendor asks for a longer wait than `left_s`, the request gives up. The wait is exponential with full jitter, or
-    0 if the vendor named a time, because the upstream takes no call before that time.
+    0 if the vendor named a time, because the upstream takes no call before that time. If the request waits `alone`, its
+    wait is the longer of the two.
     """
     if not error.retryable or (calls_max is not None and calls >= calls_max):
         return None
     doublings = min(calls - 1, DOUBLINGS_MAX)
     backoff = min(settings.retry_delay_s * 2**doublings, settings.retry_delay_max_s)
-    if error.asked_wait_s is not None:
-        return 0.0 if error.asked_wait_s < left_s else None
-    delay = random.uniform(backoff / 2, backoff)  # noqa: S311 - spreads load, guards nothing
-    if calls_max is None and left_s > settings.retry_delay_s:
+    asked_s = error.asked_wait_s
+    if asked_s is not None and not alone:
+        return 0.0 if asked_s < left_s else None
+    delay = max(asked_s or 0.0, random.uniform(backoff / 2, backoff))  # noqa: S311 - spreads load, guards nothing
+    if asked_s is None and calls_max is None and left_s > settings.retry_delay_s:
         delay = min(delay, left_s / 2)
     return delay if delay < left_s else None

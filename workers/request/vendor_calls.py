@@ -108,7 +108,7 @@ class VendorCalls:
         self._book_failed_call(error)
         VENDOR_CALLS.labels(self._job.model.api, error.code).inc()
         self._received.refused += waits_for_capacity(self._job, error)
-        await call.failed(error)
+        await call.failed(error, is_repeat=self._next.is_repeat())
 
     def _discard_partial_answer(self, error: RebootError) -> bool:
         """Drop the partial answer if its caller has seen nothing of it; true if anything had been received."""

@@ -63,9 +63,11 @@ class Call:
         self._routes.states.cool(self.route.pace_name, next_s)
         await self._routes.paces.used_up(self.route.pace_name, reset_s, next_s)
 
-    async def failed(self, error: RebootError) -> None:
+    async def failed(self, error: RebootError, *, is_repeat: bool = False) -> None:
         """Note that the call failed. A waiting time that the vendor named applies to all calls of the model at this
-        upstream, and in this process at once, before other workers learn of it.
+        upstream, and in this process at once, before other workers learn of it. If the vendor throttles the repeat of a
+        call, only its request waits: some requests are refused for ever, for example because one alone has more tokens
+        than the vendor allows in a minute, and they must not keep all others from the model.
         """
         UPSTREAM_CALLS.labels(self.route.name, error.code).inc()
         outcome = outcome_of(error)
@@ -74,6 +76,8 @@ class Call:
         self._release()
         if isinstance(error, ModelRetired | NotHere):
             self._routes.leave_aside(self.route)
+        if is_repeat and isinstance(error, Throttled):
+            return
         cool_s, pace = error.asked_wait_s or 0.0, self.route.pace_name
         if cool_s and outcome in {"f", "n"}:
             self._routes.states.cool(pace, cool_s)

@@ -133,7 +133,9 @@ async def test_of_an_answer_in_one_piece_its_caller_has_seen_nothing_so_another_
 
 
 async def test_waits_that_the_vendor_names_are_no_tries_until_the_request_is_old() -> None:
-    quick = msgspec.structs.replace(NEVER_WAITS, upstream_throttled_s=3_600)
+    quick = msgspec.structs.replace(
+        NEVER_WAITS, upstream_throttled_s=3_600, retry_delay_s=0.001, retry_delay_max_s=0.001
+    )
     throttled = [vendor_errors.throttled(0.001)] * 20
     received = await _called(a_job(), Vendor(*throttled), settings=quick)
     assert (received.attempts, received.refused) == (21, 20)

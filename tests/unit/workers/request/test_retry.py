@@ -44,6 +44,14 @@ def test_a_time_that_the_vendor_named_is_its_upstreams_to_keep(calls: int, asked
     assert delay_before_retry(error, SETTINGS, calls=calls, calls_max=51, left_s=HOUR) == 0
 
 
+@given(calls_made, st.floats(0.1, 600))
+def test_who_waits_alone_waits_for_that_time_and_longer_with_each_call(calls: int, asked_s: float) -> None:
+    error, longest = ProviderBusy("x", retry_after_s=asked_s), min(0.25 * 2 ** (calls - 1), SETTINGS.retry_delay_max_s)
+    delay = delay_before_retry(error, SETTINGS, calls=calls, calls_max=None, left_s=HOUR, alone=True)
+    assert delay is not None
+    assert max(asked_s, longest / 2) <= delay <= max(asked_s, longest)
+
+
 @given(calls_made, st.floats(0.01, 600))
 def test_nothing_waits_past_the_deadline(calls: int, left_s: float) -> None:
     delay = delay_before_retry(ProviderError("x"), SETTINGS, calls=calls, calls_max=51, left_s=left_s)

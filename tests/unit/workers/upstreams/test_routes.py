@@ -215,6 +215,13 @@ async def test_a_time_that_the_vendor_named_holds_at_once_and_only_grows() -> No
         assert 29 < found.wait_s <= 30
 
 
+async def test_the_repeat_of_a_call_that_is_throttled_keeps_no_others_away() -> None:
+    routes = await _routes(_row("a"))
+    with routes.call(routes.of(MODEL)[0]) as call:
+        await call.failed(vendor_errors.throttled(30), is_repeat=True)
+    assert await _chosen(routes) == "a"
+
+
 @pytest.mark.parametrize(
     ("error", "outcome"),
     [
