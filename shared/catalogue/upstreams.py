@@ -8,6 +8,8 @@ key at its usual address. A model's row with a `key_variable` or a `region` is a
 from __future__ import annotations
 
 import hashlib
+import os
+import posixpath
 from collections.abc import Iterable, Mapping
 from decimal import Decimal
 from typing import TYPE_CHECKING, Annotated
@@ -33,6 +35,8 @@ NAME = told_as(
 REGION = told_as("a region of AWS, such as eu-central-1", r"^[a-z0-9\-]{1,40}\Z")
 REGIONAL = "bedrock"
 """The provider with regions. Its usual credentials may be used at any address, because AWS signs calls and sends no key."""
+
+USUAL_PORTS = {"http": ":80", "https": ":443"}
 
 
 class Upstream(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -127,9 +131,15 @@ def _stood_for(model: Model) -> Upstream:
 
 
 def _host_of(url: str) -> str:
-    """The host of a URL without user and password."""
+    """The host and path of an address, without user and password, in the one form that all spellings of it have."""
     parts = urlsplit(url)
-    return parts.netloc.rpartition("@")[2] + parts.path.rstrip("/")
+    host = parts.netloc.rpartition("@")[2].lower().removesuffix(USUAL_PORTS[parts.scheme]).removesuffix(".")
+    return f"{host}/{_path_of(parts.path)}".rstrip("/")
+
+
+def _path_of(path: str) -> str:
+    """The path from the root, without the first `/`, in the one form that all spellings of it have."""
+    return posixpath.normpath(f"/{path}").lstrip("/")
 
 
 def parse_upstreams(tables: Mapping[str, Written], models: Mapping[str, Model], names: Names) -> Upstreams:
@@ -145,7 +155,8 @@ def parse_upstreams(tables: Mapping[str, Written], models: Mapping[str, Model], 
                 f"`name` is that of the upstream which model {taken[row.name]!r} has by its own `key_variable`: take another"
                 " one, else one of them would be called with the other's key"
             )
-        if twin := next((other for other in rows if _is_same_key(row, other)), None):
+        owns = (_stood_for(model) for model in models.values() if model.key_variable and row.serves(model))
+        if twin := next((other for other in (*owns, *rows) if _is_same_key(row, other)), None):
             raise table.error(
                 f"`key_variable`, `key_file`, `base_url` and `region` are those of upstream {twin.name!r}, and models, too:"
                 " one key is one upstream, else its limits would be taken for twice as much"
@@ -156,15 +167,25 @@ def parse_upstreams(tables: Mapping[str, Written], models: Mapping[str, Model], 
 
 def _is_same_key(row: Upstream, other: Upstream) -> bool:
     """Whether both rows call some model with the same key at the same place."""
-    places = [(one.provider, _key(one), (one.base_url or "").rstrip("/"), one.region) for one in (row, other)]
+    places = [(one.provider, _key(one), _place(one.base_url), one.region) for one in (row, other)]
     apis = row.api is None or other.api is None or row.api == other.api
     models = not row.models or not other.models or not set(row.models).isdisjoint(other.models)
     return places[0] == places[1] and apis and models
 
 
+def _place(address: str | None) -> tuple[str, str, str] | None:
+    """What an address leads to, and as whom: the same for all spellings of it."""
+    if address is None:
+        return None
+    parts = urlsplit(address)
+    return parts.scheme, parts.netloc.rpartition("@")[0], _host_of(address)
+
+
 def _key(row: Upstream) -> str:
-    """The variable of the row's key: its own, or the vendor's usual one."""
-    return row.key_file or row.key_variable or VENDORS[row.provider].key
+    """Where the row's key is: its file, its variable, or the vendor's usual one."""
+    if row.key_file:
+        return f"/{_path_of(os.path.abspath(row.key_file))}"  # noqa: PTH100 - links are not followed: front doors lack the file
+    return row.key_variable or VENDORS[row.provider].key
 
 
 def _parsed(table: Written, models: Mapping[str, Model], names: Names) -> Upstream:

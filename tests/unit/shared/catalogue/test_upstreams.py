@@ -30,6 +30,17 @@ name = "openai-gpt-4o"
 base_url = "https://user:secret@acme.example:8443/v1"
 key_variable = "ACME_KEY"
 """
+FILE = """
+[[upstream]]
+name = "a-file"
+provider = "openai"
+key_file = "/run/keys/one"
+base_url = "https://a.example/v1"
+"""
+OF_ACME = ACME.replace("[[model]]", "[[upstream]]").replace(
+    'name = "openai-gpt-4o"', 'name = "again"\nprovider = "openai"'
+)
+OF_ACME = OF_ACME.replace("ACME_KEY", "OPENAI_ACME_KEY") + 'models = ["openai-gpt-4o"]\n'
 
 
 @pytest.fixture
@@ -162,6 +173,20 @@ def test_a_fingerprint_changes_with_whatever_the_row_says(overlay: Path) -> None
         (EU.replace('{ "gpt-4o" =', '{ "openai-gpt-4o" = "x", "gpt-4o" ='), "two ids for one model"),
         (EU.replace('["gpt-4o", "openai-gpt-4o-mini"]', "[]").replace("model_ids", "# model_ids"), "`models` is empty"),
         (ANY + ANY.replace("openai-any", "again"), "upstream 'again': .*those of upstream 'openai-any'"),
+        *(
+            (FILE + FILE.replace("a-file", "again").replace(written, other), "'again': .*those of upstream 'a-file'")
+            for written, other in (
+                ("/run/keys/one", "/run//keys/./one"),
+                ("/run/keys/one", "//run/other/../keys/one"),
+                ("a.example/v1", "A.example/v1"),
+                ("a.example/v1", "a.example:443/v1/"),
+                ("a.example/v1", "a.example.//v1"),
+            )
+        ),
+        (
+            ACME.replace("ACME_KEY", "OPENAI_ACME_KEY") + OF_ACME,
+            "'again': .*those of upstream 'openai-acme-key@acme.example:8443/v1'",
+        ),
     ],
 )
 def test_what_is_wrong_in_a_row_is_named(overlay: Path, row: str, reason: str) -> None:
