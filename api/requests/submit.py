@@ -12,7 +12,7 @@ import structlog
 from api.requests.copies import Copies, Copy
 from api.requests.known_refusals import KnownRefusals
 from api.requests.relay import LOST, RequestLost
-from api.requests.taking_back import TakingBack, released
+from api.requests.taking_back import TakingBack
 from shared import clock
 from shared.catalogue.models import Model, output_limit
 from shared.errors import (
@@ -30,7 +30,7 @@ from shared.lanes import Lane
 from shared.ledger.api_keys import ApiKey
 from shared.ledger.chains import Tried
 from shared.ledger.pinned_price import pinned
-from shared.ledger.rows import Grant, KeptInput, Repeat, Reservation
+from shared.ledger.rows import Grant, KeptInput, Repeat, Reservation, Settlement
 from shared.queue.admission import QueueFullOfBytes, RateState
 from shared.queue.claims import EPOCHS_PER_ENQUEUE
 from shared.runtime import traces
@@ -137,7 +137,7 @@ class Submitter:
                 grant = await self._reserve(reservation)
         except RebootError as error:
             if isinstance(error, Unavailable):  # the hold may have been committed nevertheless
-                self._settler.keep(released(reservation, error))
+                self._settler.keep(Settlement.uncharged(reservation.id, reservation.account_id, error))
             self._forget_written(reservation)
             raise
         if isinstance(grant, Repeat):
@@ -183,7 +183,7 @@ class Submitter:
 
     def _release(self, reservation: Reservation, error: RebootError) -> None:
         """Release the hold of a job that the queue has refused, and delete what was kept."""
-        self._settler.keep(released(reservation, error))
+        self._settler.keep(Settlement.uncharged(reservation.id, reservation.account_id, error))
         self._forget_kept(reservation)
 
     def _forget_written(self, reservation: Reservation) -> None:

@@ -5,10 +5,9 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from shared import clock
 from shared.errors import RebootError, Unavailable
 from shared.job import JobHead
-from shared.ledger.rows import Reservation, Settlement
+from shared.ledger.rows import Settlement
 from shared.stores import keys
 
 if TYPE_CHECKING:
@@ -36,7 +35,8 @@ class TakingBack:
         unless it has ended.
         """
         self._group.create_task(self._keep_from_running(job, lane))
-        return await self._settler.settle(released(job, error, void=True)) != "repeated"
+        settlement = Settlement.uncharged(job.id, job.account_id, error, void=True)
+        return await self._settler.settle(settlement) != "repeated"
 
     async def _keep_from_running(self, job: JobHead, lane: str) -> None:
         """Bury the job. If a worker has it, the job becomes void and is cancelled, and the worker ends it."""
@@ -48,18 +48,3 @@ class TakingBack:
                 await asyncio.sleep(self._retry_s)
             else:
                 return
-
-
-def released(held: JobHead | Reservation, error: RebootError, *, void: bool = False) -> Settlement:
-    """The settlement that releases the hold, and ends the request with the error."""
-    return Settlement(
-        id=held.id,
-        created_at=held.created_at,
-        account_id=held.account_id,
-        state="failed",
-        hold_state="released",
-        ended_at=clock.utc_now(),
-        error_code=error.code,
-        error_message=error.message,
-        void=void,
-    )

@@ -10,7 +10,9 @@ from typing import Literal
 import asyncpg
 import msgspec
 
+from shared import clock
 from shared.errors import (
+    Cancelled,
     IdempotencyMismatch,
     InsufficientCredit,
     PermissionDenied,
@@ -18,6 +20,7 @@ from shared.errors import (
     RebootError,
     RequestTooLarge,
 )
+from shared.ids import created_at
 from shared.input_tokens import BYTES_PER_TOKEN
 from shared.ledger.chains import PinnedModel, Tried, dearest
 from shared.ledger.pinned_price import PinnedPrice
@@ -176,6 +179,32 @@ class Settlement(msgspec.Struct, frozen=True, kw_only=True):
     """The model of the chain that served the request, or was tried last."""
     tried: tuple[Tried, ...] | None = None
     """The outcome of each model that was tried, including the one that served."""
+
+    @classmethod
+    def uncharged(
+        cls,
+        request_id: str,
+        account_id: str,
+        error: RebootError,
+        *,
+        hold_state: HoldEnd = "released",
+        ended_at: datetime | None = None,
+        attempts: int = 0,
+        void: bool = False,
+    ) -> Settlement:
+        """The end of a request that costs nothing, with the error that its caller is told. `ended_at` is now by default."""
+        return cls(
+            id=request_id,
+            created_at=created_at(request_id),
+            account_id=account_id,
+            state="cancelled" if isinstance(error, Cancelled) else "failed",
+            hold_state=hold_state,
+            ended_at=ended_at or clock.utc_now(),
+            error_code=error.code,
+            error_message=error.message,
+            attempts=attempts,
+            void=void,
+        )
 
 
 def grant_of(answer: asyncpg.Record | None, row: Reservation) -> Grant | Repeat | RebootError:

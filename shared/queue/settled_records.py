@@ -90,15 +90,12 @@ class SettledRecords:
 
 def _uncharged(settlement: Settlement, *, void: bool) -> Settlement:
     """The settlement that the books have: a release without a charge."""
-    return Settlement(
-        id=settlement.id,
-        created_at=settlement.created_at,
-        account_id=settlement.account_id,
-        state="failed",
-        hold_state="released",
+    error = Unavailable("The request was lost on its way; nothing was charged.")
+    return Settlement.uncharged(
+        settlement.id,
+        settlement.account_id,
+        error,
         ended_at=settlement.ended_at,
-        error_code=Unavailable.code,
-        error_message="The request was lost on its way; nothing was charged.",
         attempts=settlement.attempts,
         void=void,
     )

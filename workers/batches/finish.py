@@ -139,13 +139,4 @@ def _withdrawn(row: asyncpg.Record) -> Settlement:
         if row["ends_as"] == "cancelled"
         else Expired("The batch expired before this line began.")
     )
-    return Settlement(
-        id=row["request_id"],
-        created_at=created_at(row["request_id"]),
-        account_id=row["account_id"],
-        state="cancelled" if row["ends_as"] == "cancelled" else "failed",
-        hold_state="released",
-        ended_at=clock.utc_now(),
-        error_code=error.code,
-        error_message=error.message,
-    )
+    return Settlement.uncharged(row["request_id"], row["account_id"], error)

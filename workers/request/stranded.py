@@ -11,9 +11,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from shared import clock
 from shared.errors import Cancelled, Overloaded
-from shared.ids import created_at
 from shared.lanes import lane_of, lanes_of, queue_of
 from shared.ledger.rows import Settlement
 from shared.queue.heartbeat import living_workers, serve, takers_of
@@ -98,18 +96,7 @@ class Stranded:
         if not one.account_id or not await self._queue.bury(one.id, queue, or_void=False):
             return False
         error = Cancelled("The request was cancelled.")
-        self._settler.keep(
-            Settlement(
-                id=one.id,
-                created_at=created_at(one.id),
-                account_id=one.account_id,
-                state="cancelled",
-                hold_state="released",
-                ended_at=clock.utc_now(),
-                error_code=error.code,
-                error_message=error.message,
-            )
-        )
+        self._settler.keep(Settlement.uncharged(one.id, one.account_id, error))
         return True
 
     async def _goes_on(self, queue: QueueName, workers: Sequence[Heartbeat], job_id: str, epoch: int) -> bool:

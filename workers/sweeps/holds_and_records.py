@@ -13,6 +13,7 @@ import asyncpg
 import structlog
 
 from shared import clock
+from shared.errors import Expired
 from shared.ledger.ledger import SQL
 from shared.ledger.rows import Settlement
 from shared.stores import keys
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from shared.queue.queue import Queue
 
 log = structlog.get_logger(__name__)
+LOST = Expired("The request was lost on its way; nothing was charged.")
 HOLDS_PER_SWEEP = 500
 RECORDS_PER_SCAN = 500
 RECORD_AGE = timedelta(seconds=5)
@@ -63,21 +65,8 @@ async def sweep_expired_holds(pool: asyncpg.Pool, client: redis.asyncio.Redis, q
         settled = await settle_kept(client, settler, [row["id"] for row in rows])
         for row in rows:
             if row["id"] not in settled and await queue.bury(row["id"], keys.queue(row["provider"], row["lane"])):
-                settler.keep(_expired(row))
+                settler.keep(Settlement.uncharged(row["id"], row["account_id"], LOST, hold_state="expired"))
                 released += 1
     if released:
         log.warning("orphan holds expired", alert=True, holds=released)
     return released
-
-
-def _expired(row: asyncpg.Record) -> Settlement:
-    return Settlement(
-        id=row["id"],
-        created_at=row["created_at"],
-        account_id=row["account_id"],
-        state="failed",
-        hold_state="expired",
-        ended_at=clock.utc_now(),
-        error_code="expired",
-        error_message="The request was lost on its way; nothing was charged.",
-    )
