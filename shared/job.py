@@ -14,7 +14,7 @@ from shared.chat import CallPiece, Chat, Message, Sampling, ToolCall, Tools
 from shared.errors import ErrorBody, RebootError, from_body
 from shared.ids import created_at
 from shared.ledger.chains import Tried
-from shared.ledger.rows import BatchLine, Settlement
+from shared.ledger.settlement import BatchLine, Settlement
 from shared.money import NanoUsd, Price, Usage, nano_to_usd
 from shared.thoughts import Thought, ThoughtPiece
 

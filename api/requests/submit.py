@@ -30,7 +30,8 @@ from shared.lanes import Lane
 from shared.ledger.api_keys import ApiKey
 from shared.ledger.chains import Tried
 from shared.ledger.pinned_price import pinned
-from shared.ledger.rows import Grant, KeptInput, Repeat, Reservation, Settlement
+from shared.ledger.rows import Grant, KeptInput, Repeat, Reservation
+from shared.ledger.settlement import Settlement
 from shared.queue.admission import QueueFullOfBytes, RateState
 from shared.queue.claims import EPOCHS_PER_ENQUEUE
 from shared.runtime import traces

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from shared.errors import RebootError, Unavailable
 from shared.job import JobHead
-from shared.ledger.rows import Settlement
+from shared.ledger.settlement import Settlement
 from shared.stores import keys
 
 if TYPE_CHECKING:

@@ -17,7 +17,8 @@ import structlog
 
 from shared.errors import InvalidRequest, RebootError, Unavailable
 from shared.ledger.microbatch import MicroBatch
-from shared.ledger.rows import BatchLine, Grant, Outcome, Repeat, Reservation, Settlement, grant_of, no_room
+from shared.ledger.rows import Grant, Repeat, Reservation, grant_of, no_room
+from shared.ledger.settlement import BatchLine, Outcome, Settlement
 from shared.stores.postgres import BUSY, UNREACHABLE, KeptSession, load_queries, reached, renew_idle
 
 if TYPE_CHECKING:

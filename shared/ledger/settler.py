@@ -17,7 +17,7 @@ from shared.runtime.metrics import UNSETTLED
 
 if TYPE_CHECKING:
     from shared.ledger.ledger import Ledger
-    from shared.ledger.rows import Outcome, Settlement
+    from shared.ledger.settlement import Outcome, Settlement
 
 log = structlog.get_logger(__name__)
 UNKNOWN_TRIES = 15

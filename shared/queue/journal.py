@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from arq.constants import job_key_prefix
 
 from shared.job import Event, pack, unpack_event
-from shared.ledger.rows import Settlement
+from shared.ledger.settlement import Settlement
 from shared.stores import keys
 
 if TYPE_CHECKING:

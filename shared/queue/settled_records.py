@@ -13,7 +13,7 @@ import structlog
 
 from shared.errors import Unavailable
 from shared.job import pack
-from shared.ledger.rows import Outcome, Settlement
+from shared.ledger.settlement import Outcome, Settlement
 from shared.stores import keys
 
 if TYPE_CHECKING:

@@ -16,7 +16,8 @@ from shared.ids import created_at, new_id
 from shared.ledger.accounts import create_account
 from shared.ledger.api_keys import KeyRules, create_key
 from shared.ledger.ledger import Ledger
-from shared.ledger.rows import Reservation, Settlement
+from shared.ledger.rows import Reservation
+from shared.ledger.settlement import Settlement
 from shared.money import usd_to_nano
 from shared.runtime.tasks import background_tasks
 from shared.settings import Settings

@@ -14,7 +14,8 @@ from shared.catalogue.models import Catalogue, Model, load_catalogue
 from shared.chat import Message, Sampling
 from shared.ids import created_at, new_id
 from shared.job import Job, PackedJob
-from shared.ledger.rows import Reservation, Settlement
+from shared.ledger.rows import Reservation
+from shared.ledger.settlement import Settlement
 from shared.money import NanoUsd, Price
 
 NANO_PER_TOKEN = 1_000_000

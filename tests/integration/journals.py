@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from shared.job import Event
-from shared.ledger.rows import Settlement
+from shared.ledger.settlement import Settlement
 from shared.queue.byte_limits import Ending
 from shared.queue.claims import Claim
 from shared.queue.journal import Journal, append_all

@@ -16,7 +16,7 @@ from shared.catalogue.models import Catalogue
 from shared.errors import Cancelled, Expired, RebootError
 from shared.ids import created_at
 from shared.lanes import fed_queue
-from shared.ledger.rows import Settlement
+from shared.ledger.settlement import Settlement
 from shared.queue.claims import EPOCHS_PER_ENQUEUE
 from shared.queue.known import lost_among
 from shared.stores.lock_numbers import Lock

@@ -23,7 +23,8 @@ from shared.job import Job
 from shared.lanes import Feed, ServiceTier, tier_of
 from shared.ledger.chains import PinnedModel, chain_from_json, not_asked, pinned_model
 from shared.ledger.pinned_price import PinnedPrice, price_of
-from shared.ledger.rows import BatchLine, Reservation
+from shared.ledger.rows import Reservation
+from shared.ledger.settlement import BatchLine
 from shared.money import COST_MAX, NanoUsd
 from workers.batches.chains import Candidate, asks_of, behind
 

@@ -27,7 +27,7 @@ from shared.errors import OperatorCredentials, ProviderBusy, ProviderTimeout, Re
 from shared.input_tokens import BYTES_PER_TOKEN, estimated_input, input_bound
 from shared.job import AnswerPart, Done, Failed, Job, KeptAnswer, pack
 from shared.ledger.chains import Tried
-from shared.ledger.rows import EndState, LostCall, Settlement
+from shared.ledger.settlement import EndState, LostCall, Settlement
 from shared.money import BIGINT_MAX, NanoUsd, Usage, divide_up
 
 if TYPE_CHECKING:

@@ -20,7 +20,7 @@ from workers.request.reporting import alert_operator, report_end
 if TYPE_CHECKING:
     from shared.errors import RebootError
     from shared.job import Done, Failed, Job
-    from shared.ledger.rows import Settlement
+    from shared.ledger.settlement import Settlement
     from shared.ledger.settler import Settler
     from workers.loop.lease import Lease
     from workers.request.billing import Received

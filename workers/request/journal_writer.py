@@ -17,7 +17,7 @@ from shared.queue.journal import Append, Journal, LeaseLost, RequestVoid, append
 from workers.request.joined_parts import merged
 
 if TYPE_CHECKING:
-    from shared.ledger.rows import Settlement
+    from shared.ledger.settlement import Settlement
     from shared.stores.scripts import Scripts
 
 log = structlog.get_logger(__name__)

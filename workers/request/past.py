@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import msgspec
 
 from shared.job import bytes_of, unpack_event, unpack_settlement
-from shared.ledger.rows import LostCall, Settlement
+from shared.ledger.settlement import LostCall, Settlement
 from shared.queue.known import MANY, ONE, Journaled
 from shared.stores import keys
 from shared.stores.redis_client import reached

@@ -9,7 +9,7 @@ import structlog
 
 from shared.errors import OperatorCredentials, ProviderRejected, RebootError
 from shared.job import Done, Failed, Job
-from shared.ledger.rows import Settlement
+from shared.ledger.settlement import Settlement
 from shared.queue.upstreams import AccountRefused
 from shared.runtime import traces
 from shared.runtime.metrics import (

@@ -13,7 +13,7 @@ import structlog
 
 from shared.errors import Cancelled, Overloaded
 from shared.lanes import lane_of, lanes_of, queue_of
-from shared.ledger.rows import Settlement
+from shared.ledger.settlement import Settlement
 from shared.queue.heartbeat import living_workers, serve, takers_of
 from shared.queue.known import cancelled_among, job_of
 from shared.stores.lock_numbers import Lock

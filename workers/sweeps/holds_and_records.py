@@ -15,7 +15,7 @@ import structlog
 from shared import clock
 from shared.errors import Expired
 from shared.ledger.ledger import SQL
-from shared.ledger.rows import Settlement
+from shared.ledger.settlement import Settlement
 from shared.stores import keys
 from shared.stores.lock_numbers import Lock
 from workers.sweeps.locks import alone

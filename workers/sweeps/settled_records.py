@@ -22,7 +22,7 @@ from workers.sweeps.locks import alone
 if TYPE_CHECKING:
     import redis.asyncio
 
-    from shared.ledger.rows import Settlement
+    from shared.ledger.settlement import Settlement
     from shared.ledger.settler import Settler
 
 log = structlog.get_logger(__name__)

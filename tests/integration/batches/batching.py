@@ -18,7 +18,8 @@ from shared.chat import NO_TOOLS, Message, Sampling
 from shared.errors import InvalidRequest
 from shared.ids import new_id
 from shared.ledger.ledger import Ledger
-from shared.ledger.rows import BatchLine, Reservation, Settlement
+from shared.ledger.rows import Reservation
+from shared.ledger.settlement import BatchLine, Settlement
 from shared.queue.heartbeat import Heartbeat, announce
 from shared.settings import Settings
 from shared.stores import keys

@@ -5,7 +5,8 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from shared.ledger.chains import PinnedModel
-from shared.ledger.rows import Reservation, Settlement
+from shared.ledger.rows import Reservation
+from shared.ledger.settlement import Settlement
 
 IN_FLIGHT_MAX = 5
 KEY_LIMIT = 60

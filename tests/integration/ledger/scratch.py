@@ -13,7 +13,8 @@ import msgspec
 
 from shared.ledger.accounts import create_account
 from shared.ledger.ledger import reserving, settling
-from shared.ledger.rows import Reservation, Settlement
+from shared.ledger.rows import Reservation
+from shared.ledger.settlement import Settlement
 from shared.money import NanoUsd
 from shared.stores.postgres import Connection, load_queries
 from shared.stores.sql_functions import function_files

@@ -14,7 +14,7 @@ from shared.ledger.accounts import create_account
 from shared.ledger.check import UpstreamBooks, check_ledger
 from shared.ledger.ledger import Ledger
 from shared.ledger.pinned_price import pinned
-from shared.ledger.rows import LostCall
+from shared.ledger.settlement import LostCall
 from shared.money import LongContext, NanoUsd, Price
 from shared.settings import Settings
 from shared.stores.postgres import load_queries

@@ -15,7 +15,8 @@ from shared.errors import InsufficientCredit, InvalidRequest, PermissionDenied, 
 from shared.ids import new_id
 from shared.ledger.ledger import Ledger
 from shared.ledger.pinned_price import pinned, price_of
-from shared.ledger.rows import Grant, LostCall, Reservation
+from shared.ledger.rows import Grant, Reservation
+from shared.ledger.settlement import LostCall
 from shared.money import LongContext, NanoUsd, Price, nano_to_usd
 from shared.settings import Settings
 from tests.harness.builders import NANO_PER_TOKEN, a_release, a_reservation, a_settlement

@@ -22,7 +22,8 @@ from shared.ledger.chains import PinnedModel
 from shared.ledger.check import check_ledger
 from shared.ledger.ledger import settling
 from shared.ledger.pinned_price import PinnedPrice
-from shared.ledger.rows import Reservation, Settlement
+from shared.ledger.rows import Reservation
+from shared.ledger.settlement import Settlement
 from shared.money import NanoUsd
 from shared.stores.postgres import load_queries
 from tests.harness.builders import a_reservation, a_settlement, repeatable

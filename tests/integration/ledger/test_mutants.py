@@ -13,7 +13,7 @@ from shared.errors import Conflict, NotFound
 from shared.ids import new_id
 from shared.ledger.accounts import credit_account
 from shared.ledger.pinned_price import PinnedPrice, pinned, price_of
-from shared.ledger.rows import LostCall
+from shared.ledger.settlement import LostCall
 from shared.money import LongContext, NanoUsd, Price
 from tests.harness.builders import NANO_PER_TOKEN, a_release, a_reservation, a_settlement
 from tests.harness.support import eventually_true

@@ -10,7 +10,7 @@ from redis.asyncio.client import PubSub
 from shared.chat import CallPiece
 from shared.errors import ProviderError, Unavailable
 from shared.job import Chunk, Done, Event, Failed, Served, unpack_settlement
-from shared.ledger.rows import Settlement
+from shared.ledger.settlement import Settlement
 from shared.money import Usage
 from shared.queue.claims import Claim
 from shared.queue.journal import (

@@ -7,7 +7,7 @@ from arq.connections import ArqRedis
 from arq.constants import job_key_prefix
 
 from shared.job import Chunk, Event
-from shared.ledger.rows import Settlement
+from shared.ledger.settlement import Settlement
 from shared.queue.byte_limits import ByteLimits
 from shared.queue.claims import Claim
 from shared.queue.journal import read_on

@@ -13,7 +13,8 @@ import pytest
 from shared.ids import new_id
 from shared.ledger.check import check_ledger
 from shared.ledger.pinned_price import PinnedPrice, pinned, price_of
-from shared.ledger.rows import Reservation, Settlement
+from shared.ledger.rows import Reservation
+from shared.ledger.settlement import Settlement
 from shared.money import LongContext, Price
 from shared.stores import migrations as migrations_module
 from shared.stores.migrations import migrate, migrations

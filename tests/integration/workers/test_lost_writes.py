@@ -12,7 +12,7 @@ from shared.errors import Unavailable
 from shared.job import RUN_REQUEST, Done, Failed
 from shared.ledger.endings import Endings
 from shared.ledger.ledger import Ledger
-from shared.ledger.rows import Settlement
+from shared.ledger.settlement import Settlement
 from shared.ledger.settler import Settler
 from shared.money import Usage
 from shared.queue.queue import Queue

@@ -18,7 +18,8 @@ from shared.errors import Unavailable
 from shared.job import Chunk, Done, pack, unpack_settlement
 from shared.ledger.accounts import credit_account
 from shared.ledger.ledger import Ledger
-from shared.ledger.rows import BatchLine, LostCall, Reservation, Settlement
+from shared.ledger.rows import Reservation
+from shared.ledger.settlement import BatchLine, LostCall, Settlement
 from shared.ledger.settler import Settler
 from shared.money import NanoUsd, Usage
 from shared.queue.queue import Queue

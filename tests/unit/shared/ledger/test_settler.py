@@ -8,7 +8,7 @@ import pytest
 import structlog
 
 from shared.errors import Unavailable
-from shared.ledger.rows import Outcome, Settlement
+from shared.ledger.settlement import Outcome, Settlement
 from shared.ledger.settler import Settler
 from shared.runtime.tasks import background_tasks
 from tests.harness.builders import a_release, a_reservation, a_settlement

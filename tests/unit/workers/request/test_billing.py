@@ -13,7 +13,7 @@ from shared.chat import Chat, Message
 from shared.errors import Cancelled, ProviderBusy, ProviderError, ProviderTimeout, RebootError
 from shared.input_tokens import input_bound
 from shared.job import Chunk, Job
-from shared.ledger.rows import LostCall
+from shared.ledger.settlement import LostCall
 from shared.money import LongContext, NanoUsd, Price, Usage
 from tests.harness.builders import a_job, a_model
 from workers.request.billing import (
