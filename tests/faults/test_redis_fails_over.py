@@ -20,6 +20,8 @@ from tests.harness.figures import Figures
 BEFORE_S, LOST_S, DOWN_S, TWO_PRIMARIES_S = 0.5, 1.0, 0.3, 1.0
 RESOLVED_WITHIN_S = 40.0
 LINES_PER_FAILOVER = 100
+TWO_ENDS = "request charged with another amount before"
+"""The alert for the second end of a request that ran and ended at both primaries."""
 
 
 @pytest.mark.parametrize("old_primary", ["killed", "lingers"] if SCALE.long else ["lingers"])
@@ -65,14 +67,16 @@ async def _fail_over(run: Trial, replica: Replica, old_primary: str) -> None:
 
 def _promise(scale: Scale, old_primary: str) -> Promise:
     """A vendor may be called again for what Redis has forgotten; who was shown an error may have had words for nothing."""
+    lingers = old_primary == "lingers"
     return Promise(
         errors=AWAY | LOST_END,
         calls_max=2 * scale.failovers + 1,
         may_be_free=True,
         may_charge_unseen=True,
         may_forget=True,
-        two_may_end=old_primary == "lingers",
-        holds_may_lapse=old_primary == "lingers",
+        two_may_end=lingers,
+        holds_may_lapse=lingers,
+        alerts=(TWO_ENDS,) if lingers else (),
         zombies_may_call=True,
     )
 
