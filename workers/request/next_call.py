@@ -160,26 +160,22 @@ class NextCall:
 
     async def _await_turn(self, route: Route) -> bool:
         """Wait for the call's turn. False if the upstream takes no call when the turn comes: then the request takes
-        another turn, until the request is older than `UPSTREAM_THROTTLED_S`.
+        another turn.
         """
-        wait_s = route.turn.in_s
-        error = none_is_available(self._job.model.name, FAILS, wait_s)
-        is_old = self._retries.is_throttled_for_good
-        if wait_s >= self._job.left_s():
-            raise Expired(NO_CAPACITY) if is_flex(self._job) else error
-        if is_old or await self._prefers_next_model():
-            raise error
-        await asyncio.sleep(wait_s)
-        await self.ask_whether_it_is_wanted(error)
+        await asyncio.sleep(route.turn.in_s)
+        await self.ask_whether_it_is_wanted(none_is_available(self._job.model.name, FAILS, route.turn.in_s))
         return await self._routes.may_begin(route)
 
     async def _turn_within_s(self) -> float:
-        """Seconds for which the call may wait for its turn. A request that prefers the next model takes only a turn
-        that has come already. If it took a later turn and left it unused, all other turns would be delayed, and the
-        model might never be called again.
+        """Seconds for which the call may wait for its turn. A request that prefers the next model, or that is older than
+        `UPSTREAM_THROTTLED_S`, takes only a turn that has come already. If it took a later turn and left it unused, all
+        other turns would be delayed, and the model might never be called again.
         """
-        passes = self._routes.take_turns(self._job.model) and await self._prefers_next_model()
-        return 0.0 if passes else self._settings.retry_in_place_s
+        if not self._routes.take_turns(self._job.model):
+            return self._settings.retry_in_place_s
+        if self._retries.is_throttled_for_good or await self._prefers_next_model():
+            return 0.0
+        return min(self._settings.retry_in_place_s, max(0.0, self._job.left_s()))
 
     async def _prefers_next_model(self) -> bool:
         """Whether the next model of the chain is asked instead of waiting for this one."""

@@ -36,12 +36,16 @@ class Choices:
     def __init__(self, *choices: Route | NoneAvailable) -> None:
         self._choices = list(choices)
         self.turns_come = True
+        self.took_turn = False
 
     def take_turns(self, _: Model) -> bool:
-        return False
+        return any(isinstance(choice, NoneAvailable) or choice.turn.in_s for choice in self._choices)
 
     async def choose(self, *_: object, turn_within_s: float) -> Route | NoneAvailable:
-        return self._choices.pop(0)
+        choice = self._choices.pop(0)
+        is_late = isinstance(choice, Route) and choice.turn.in_s > turn_within_s
+        self.took_turn |= isinstance(choice, Route) and not is_late
+        return NoneAvailable(choice.turn.in_s, in_turn=True) if isinstance(choice, Route) and is_late else choice
 
     async def may_begin(self, _: Route) -> bool:
         comes, self.turns_come = self.turns_come, True
@@ -93,9 +97,10 @@ def next_call(
     settings: Settings = SETTINGS,
     turns_come: bool = True,
     tier: ServiceTier = "default",
+    left_s: float = 600,
 ) -> NextCall:
     """Of a request that was admitted a moment ago: its deadline is never that of another test."""
-    job = a_job(model=a_model(service_tier=tier))
+    job = a_job(model=a_model(service_tier=tier), deadline_ms=clock.now_ms() + round(left_s * 1000))
     if in_chain:
         behind = Fallback(model=job.model, price=job.price, sampling=job.sampling, output_limit=1)
         job = msgspec.structs.replace(job, fallbacks=(behind,))
@@ -170,19 +175,22 @@ async def test_a_turn_is_waited_for_and_another_one_taken_when_it_has_passed() -
 
 
 @pytest.mark.parametrize(("tier", "kind"), [("default", ProviderBusy), ("flex", Expired)])
-async def test_a_turn_that_comes_after_the_deadline_is_not_waited_for(
-    tier: ServiceTier, kind: type[RebootError]
-) -> None:
-    late = ROUTE._replace(turn=CallTurn(in_s=3_600))
+async def test_a_turn_that_comes_after_the_deadline_is_not_taken(tier: ServiceTier, kind: type[RebootError]) -> None:
+    calls: Any = next_call(ROUTE._replace(turn=CallTurn(in_s=0.9)), tier=tier, left_s=0.5)
     with pytest.raises(kind):
-        await next_call(late, tier=tier).first()
+        await calls.first()
+    assert not calls._routes.took_turn
 
 
-async def test_a_turn_is_not_waited_for_by_who_has_waited_for_long_or_has_another_model() -> None:
-    assert await next_call(IN_TURN, in_chain=True, is_well=False).first() is IN_TURN
-    for calls in (next_call(IN_TURN, in_chain=True), next_call(IN_TURN, settings=OLD_AT_ONCE)):
-        with pytest.raises(ProviderBusy):
-            await calls.first()
+@pytest.mark.parametrize(("settings", "in_chain"), [(OLD_AT_ONCE, False), (SETTINGS, True)])
+async def test_a_later_turn_is_not_taken_by_who_has_waited_for_long_or_has_another_model(
+    settings: Settings, *, in_chain: bool
+) -> None:
+    assert await next_call(IN_TURN, in_chain=in_chain, is_well=False).first() is IN_TURN
+    calls: Any = next_call(IN_TURN, in_chain=in_chain, settings=settings, waited_s=6)
+    with pytest.raises(ProviderBusy):
+        await calls.first()
+    assert not calls._routes.took_turn
 
 
 async def test_where_calls_take_turns_patience_is_for_as_long_as_a_vendor_may_throttle() -> None:
