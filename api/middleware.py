@@ -13,10 +13,11 @@ from api.formats.surfaces import surface_of
 from api.http.caller import address_of
 from api.http.half_closed import HalfClosedHandler
 from api.http.reading import pass_over_rest
+from api.http.refusal_pace import is_paced
 from api.http.state import ASKED_BY, CLOSES, RATE_HEADERS, REFUSAL_PACE, REQUEST_ID
 from api.http.writing import break_off
 from api.services import SERVICES
-from shared.errors import ErrorBody, InvalidRequest, MethodNotAllowed, NotFound, ProviderRejected, RebootError
+from shared.errors import ErrorBody, InvalidRequest, MethodNotAllowed, NotFound, RebootError
 from shared.ids import new_id
 from shared.runtime import traces
 from shared.runtime.metrics import HTTP_REQUESTS, REFUSALS
@@ -98,7 +99,7 @@ async def errors(request: web.Request, handler: Handler) -> web.StreamResponse:
         return await handler(request)
     except RebootError as error:
         response = _answer(request, error)
-        is_callers_fault = error.status < 500 or isinstance(error, ProviderRejected)  # noqa: PLR2004
+        has_pace = is_paced(error)
     except web.HTTPMethodNotAllowed as error:
         allowed = ", ".join(sorted(_methods_of(request) or error.allowed_methods))
         response = _answer(request, MethodNotAllowed(wrong_method(request.method, request.path, allowed)))
@@ -112,7 +113,7 @@ async def errors(request: web.Request, handler: Handler) -> web.StreamResponse:
     except Exception:
         log.exception("unexpected error", route=_route(request))
         return _answer(request, RebootError(OUR_FAULT))
-    if ASKED_BY in request and is_callers_fault:
+    if ASKED_BY in request and has_pace:
         # wait only here, where the error is gone: its traceback may hold a large body
         await request.app[REFUSAL_PACE].keep(request[ASKED_BY])
     return response

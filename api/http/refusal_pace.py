@@ -8,13 +8,24 @@ import asyncio
 import time
 from typing import TYPE_CHECKING
 
+from shared.errors import Overloaded, ProviderRejected
+
 if TYPE_CHECKING:
+    from shared.errors import RebootError
     from shared.settings import Settings
 
 BURST_S = 1.0
 """Seconds without a refusal after which an account may be refused, without a wait, as often as fits into this time."""
+SERVER_ERRORS = 500
 ACCOUNTS_MAX = 1_000
 """The number of remembered accounts above which accounts whose pace is normal again are forgotten."""
+
+
+def is_paced(error: RebootError) -> bool:
+    """Whether the answer is delayed if there are too many: the caller's own faults, and `overloaded`, whose `Retry-After` a
+    client ignores that asks again at once. Other failures of this service and of vendors are answered without delay.
+    """
+    return error.status < SERVER_ERRORS or isinstance(error, ProviderRejected | Overloaded)
 
 
 class RefusalPace:

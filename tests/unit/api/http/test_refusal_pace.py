@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from api.http.refusal_pace import ACCOUNTS_MAX, RefusalPace
+from api.http.refusal_pace import ACCOUNTS_MAX, RefusalPace, is_paced
+from shared import errors
 from shared.settings import Settings
 
 SETTINGS = Settings.load(
@@ -66,3 +67,20 @@ async def test_accounts_that_were_refused_long_ago_are_forgotten(time: Time) -> 
     time.now += 60
     await pace.keep("acc_last")
     assert list(pace._next_at) == ["acc_last"]
+
+
+@pytest.mark.parametrize(
+    ("error", "paced"),
+    [
+        (errors.InvalidRequest("x"), True),
+        (errors.InsufficientCredit("x"), True),
+        (errors.ProviderRejected("x"), True),
+        (errors.Overloaded("x"), True),
+        (errors.Unavailable("x"), False),
+        (errors.ProviderBusy("x"), False),
+        (errors.ProviderError("x"), False),
+        (errors.RebootError("x"), False),
+    ],
+)
+def test_whoever_may_do_something_about_a_refusal_waits(error: errors.RebootError, paced: bool) -> None:  # noqa: FBT001
+    assert is_paced(error) is paced
