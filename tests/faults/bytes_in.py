@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 import aiohttp
 
 from tests.harness.caller import MODEL, told
+from tests.harness.servers import NICE
 
 PNG = b"\x89PNG\r\n\x1a\n"
 LARGEST = 19_900_000
@@ -27,7 +28,6 @@ UNFINISHED_FOR_S = 5.0 if os.environ.get("PROOFS") else 2.0
 PROMPT_BYTES = 60_000
 NODES = 5_000_000
 DEPTH = 100_000
-NICE = 19
 GIGABIT = 125_000_000
 PIECE_BYTES = 262_144
 Statuses = Counter[int]

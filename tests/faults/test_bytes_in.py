@@ -60,6 +60,7 @@ async def service(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Ser
             customer(cluster) as greedy,
             customer(cluster) as modest,
         ):
+            cluster.simulator.give_way()
             yield Service(cluster, greedy, modest)
     finally:
         await other.stop()

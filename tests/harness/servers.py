@@ -18,6 +18,7 @@ from deploy.local.stores import STOP_S, Store, start
 from deploy.simulator.calls import CALLS_MAX, BillLine, Call
 from tests.harness.support import eventually
 
+NICE = 19
 UNSYNCED = {"fsync": "off", "full_page_writes": "off"}
 """Postgres leaves writing to the disk to the kernel: a killed server loses nothing by that, only a killed machine does."""
 
@@ -112,6 +113,11 @@ class Simulator:
     async def stop(self) -> None:
         if self._child:
             await self._child.stop(STOP_S)
+
+    def give_way(self) -> None:
+        """Leave the processor to whoever else wants it, because a vendor has machines of its own."""
+        assert self._child
+        os.setpriority(os.PRIO_PROCESS, self._child.pid, NICE)
 
     async def calls(self, prefix: str = "") -> list[Call]:
         """The calls whose key begins with `prefix`, oldest first."""
