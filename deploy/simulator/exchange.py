@@ -105,6 +105,7 @@ class Dialect(Protocol):
     no_credit: Refusal
     retired: Refusal
     blocked: Refusal | None
+    above_limit: Refusal | None
     stream_type: str
 
     def read(self, request: web.Request, raw: bytes) -> Question:
@@ -206,6 +207,8 @@ async def _answer(
             return _refused(call, dialect, dialect.retired, "fault")
         case "blocked" if dialect.blocked is not None:
             return _refused(call, dialect, dialect.blocked, "fault")
+        case "above_limit" if dialect.above_limit is not None:
+            return _refused(call, dialect, dialect.above_limit, "fault")
         case _:
             told = understood(question, directions, call, _cached(request.app[SIMULATOR], question, script))
             response = await _perform(request, dialect, told, call, limits)

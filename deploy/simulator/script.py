@@ -47,6 +47,7 @@ A directive that names a plan holds for the messages after it, too, until a mess
 | `empty` / `html` | a 200 without a body / an HTML page with `status` or 502 |
 | `no_finish` / `no_done` | all but the finish reason / all but the last marker (`[DONE]`, Bedrock: the metadata) |
 | `retired` / `blocked` | the vendor's words for a model that is gone / for a prompt its filter refuses |
+| `above_limit` | the vendor's words for a request that alone exceeds the account's tokens a minute (OpenAI) |
 """
 
 from __future__ import annotations
@@ -76,6 +77,7 @@ Fault = Literal[
     "no_done",
     "retired",
     "blocked",
+    "above_limit",
 ]
 UsageForm = Literal["", "missing", "zero", "wrong", "negative", "contradictory", "huge", "inline"]
 Count = Annotated[int, msgspec.Meta(ge=0, le=10_000_000)]

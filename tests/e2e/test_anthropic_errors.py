@@ -13,7 +13,7 @@ from anthropic import AsyncAnthropic
 from shared.ledger.api_keys import KeyRules
 from tests.e2e.anthropic_client import asked, client_of, requests_made
 from tests.e2e.conftest import NewCaller
-from tests.harness.caller import Caller, expected, told
+from tests.harness.caller import THROTTLED_MODEL, Caller, expected, told
 
 BROKEN = {"tokens": 40, "pace_ms": 2, "fault": "early_end", "after": 20}
 
@@ -88,7 +88,7 @@ async def test_a_failure_behind_pings_has_its_type_in_the_event(client: AsyncAnt
 
 
 async def test_a_busy_vendor_is_worth_another_try(caller: Caller) -> None:
-    reply = await caller.request("POST", "/v1/messages", json=asked(told(status=429)))
+    reply = await caller.request("POST", "/v1/messages", json=asked(told(status=429)) | {"model": THROTTLED_MODEL})
     assert (reply.status, reply.headers["x-should-retry"]) == (503, "true")
     assert reply.json["error"]["type"] == "overloaded_error"
     assert int(reply.headers["Retry-After"]) * 1000 == int(reply.headers["retry-after-ms"])

@@ -13,7 +13,7 @@ import pytest
 
 from shared.ids import new_id
 from tests.e2e.conftest import NewCaller
-from tests.harness.caller import MODEL, Caller, Reply, cost_nano, expected, told
+from tests.harness.caller import MODEL, THROTTLED_MODEL, Caller, Reply, cost_nano, expected, told
 from tests.harness.cluster import Cluster
 from tests.harness.support import eventually_true
 
@@ -134,7 +134,7 @@ async def test_a_compressed_upload_is_refused(caller: Caller) -> None:
 
 async def test_a_vendor_that_throttles_for_long_is_waited_for(caller: Caller) -> None:
     text = told(status=429, retry_after=1, times=3, key="throttled-for-long")
-    batch = await sent(caller, [line("a", text)])
+    batch = await sent(caller, [line("a", text, THROTTLED_MODEL)])
     assert (await until(caller, batch["id"]))["counts"]["completed"] == 1
 
 

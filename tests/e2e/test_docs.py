@@ -9,7 +9,7 @@ import pytest
 
 from shared.ledger.api_keys import KeyRules
 from tests.e2e.conftest import NewCaller
-from tests.harness.caller import MODEL, Caller, Reply, told
+from tests.harness.caller import MODEL, THROTTLED_MODEL, Caller, Reply, told
 
 PAGES = [
     "/docs",
@@ -103,7 +103,7 @@ async def test_answers_and_refusals_are_as_documented(caller: Caller, options: d
     ("script", "model"),
     [
         ({"status": 500}, MODEL),
-        ({"status": 429}, MODEL),
+        ({"status": 429}, THROTTLED_MODEL),
         ({"fault": "retired"}, MODEL),
         ({}, "amazon-nova-lite"),
         ({}, "gpt-9"),

@@ -12,7 +12,7 @@ import pytest
 from shared.ledger.api_keys import KeyRules, revoke_key
 from shared.money import NanoUsd
 from tests.e2e.conftest import NewCaller
-from tests.harness.caller import MODEL, Caller, told
+from tests.harness.caller import MODEL, THROTTLED_MODEL, Caller, told
 from tests.harness.support import eventually_true
 
 USER = {"role": "user", "content": "hi"}
@@ -235,7 +235,8 @@ async def test_a_refusal_by_the_rate_limit_holds_nothing(new_caller: NewCaller, 
         ({"status": 400}, 502, "provider_rejected"),
         ({"status": 401}, 502, "provider_error"),
         ({"status": 403}, 502, "provider_error"),
-        ({"status": 429}, 503, "provider_busy"),
+        ({"status": 429, "model": THROTTLED_MODEL}, 503, "provider_busy"),
+        ({"fault": "above_limit"}, 502, "provider_error"),
         ({"status": 503}, 503, "provider_busy"),
         ({"status": 404}, 410, "model_retired"),
         ({"fault": "retired"}, 410, "model_retired"),
@@ -250,7 +251,9 @@ async def test_a_refusal_by_the_rate_limit_holds_nothing(new_caller: NewCaller, 
 async def test_a_vendors_failure_is_the_error_of_the_contract(
     caller: Caller, books: asyncpg.Pool, script: dict[str, Any], status: int, code: str
 ) -> None:
-    for reply in await asyncio.gather(*(caller.chat(told(**script), stream=stream) for stream in (False, True))):
+    model = script.get("model", MODEL)
+    message = told(**{name: value for name, value in script.items() if name != "model"})
+    for reply in await asyncio.gather(*(caller.chat(message, model, stream=stream) for stream in (False, True))):
         assert (reply.status, reply.error["code"]) == (status, code)
         assert ("Retry-After" in reply.headers) == (status == 503)
     assert await caller.settled(books) == 1_000_000_000

@@ -19,6 +19,8 @@ from tests.harness.cluster import Cluster
 from tests.harness.support import eventually_true
 
 MODEL = "openai-gpt-4o-mini"
+THROTTLED_MODEL = "openai-gpt-5.4"
+"""For tests whose vendor throttles: requests for a model that was throttled take turns for a while, whoever asks."""
 UPSTREAM = "gpt-4o-mini-2024-07-18"
 INPUT_PRICE, OUTPUT_PRICE = 150_000_000, 600_000_000
 

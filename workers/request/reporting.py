@@ -20,7 +20,7 @@ from shared.runtime.metrics import (
     TOKENS,
     UPSTREAM_NANO_USD,
 )
-from workers.providers.wire.vendor_errors import Redirected
+from workers.providers.wire.vendor_errors import AboveAccountLimit, Redirected
 
 log = structlog.get_logger(__name__)
 UNKNOWN = "unknown"
@@ -80,6 +80,8 @@ def alert_operator(job: Job, error: RebootError) -> None:
     """
     if isinstance(error, Redirected):
         log.error("vendor's address leads to another one", alert=True, api=job.model.api)
+    elif isinstance(error, AboveAccountLimit):
+        log.error("vendor's limit of tokens a minute is below one request", alert=True, model=job.model.name)
     elif isinstance(error, OperatorCredentials) and not isinstance(error, AccountRefused):
         log.error("vendor refuses the operator's credentials", alert=True, api=job.model.api)
     elif isinstance(error, ProviderRejected):

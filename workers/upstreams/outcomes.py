@@ -12,7 +12,7 @@ from shared.errors import (
     RebootError,
 )
 from shared.queue.upstreams import Outcome
-from workers.providers.wire.vendor_errors import CreditUsedUp, NotHere, OutOfTime, Throttled
+from workers.providers.wire.vendor_errors import AboveAccountLimit, CreditUsedUp, NotHere, OutOfTime, Throttled
 
 
 def outcome_of(error: RebootError) -> Outcome | None:
@@ -24,7 +24,7 @@ def outcome_of(error: RebootError) -> Outcome | None:
             return None
         case CreditUsedUp():
             return "x"
-        case Throttled() | AnswerTooLong() | NotHere():
+        case Throttled() | AnswerTooLong() | NotHere() | AboveAccountLimit():
             return "n"
         case OperatorCredentials():
             return "c"

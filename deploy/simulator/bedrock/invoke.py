@@ -66,6 +66,7 @@ class Invoke:
     no_credit = rules.NO_CREDIT
     retired = rules.RETIRED
     blocked: Refusal | None = None
+    above_limit: Refusal | None = None
 
     def read(self, request: web.Request, raw: bytes) -> Question:
         """Understand a request; raises `Refusal` when it is not signed or not the model's JSON."""

@@ -58,6 +58,7 @@ class Gemini:
 
     api = "gemini"
     blocked: Refusal | None = None  # reported in a 200, see `body` and `opening`
+    above_limit: Refusal | None = None
     retired = Refusal(
         404,
         "NOT_FOUND",

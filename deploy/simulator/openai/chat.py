@@ -23,7 +23,17 @@ from deploy.simulator.openai.caching import breakpoints_of, check_caching, piece
 from deploy.simulator.openai.contents import check_contents
 from deploy.simulator.openai.known import check_known
 from deploy.simulator.openai.models import MODELS, Model
-from deploy.simulator.openai.rules import BLOCKED, FULL, NO_CREDIT, REFUSALS, RETIRED, WRONG_KEY, check_chat, thinks
+from deploy.simulator.openai.rules import (
+    ABOVE_LIMIT,
+    BLOCKED,
+    FULL,
+    NO_CREDIT,
+    REFUSALS,
+    RETIRED,
+    WRONG_KEY,
+    check_chat,
+    thinks,
+)
 from deploy.simulator.openai.tools import asked_of, check_tools, schema_json, talk_of, texts_of
 from deploy.simulator.openai.values import INVALID
 from deploy.simulator.openai.wire import ChatWire, finish_reason, spoken
@@ -46,6 +56,7 @@ class OpenAIChat:
     no_credit: Refusal = NO_CREDIT
     retired: Refusal = RETIRED
     blocked: Refusal | None = BLOCKED
+    above_limit: Refusal | None = ABOVE_LIMIT
 
     def read(self, request: web.Request, raw: bytes) -> Question:
         """Understand a request; raises `Refusal` without a bearer key or for a body that is not a chat request."""

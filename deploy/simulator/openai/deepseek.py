@@ -54,6 +54,7 @@ class DeepSeekChat(OpenAIChat):
     no_credit: Refusal = refusals[402]
     retired: Refusal = _RETIRED
     blocked: Refusal | None = Refusal(400, INVALID, "Content Exists Risk", INVALID)
+    above_limit: Refusal | None = None
 
     def parse(self, request: web.Request, raw: bytes) -> ChatRequest:
         """Read the body; raises `Refusal` if it is no JSON or not of DeepSeek's types. Unknown fields are ignored."""

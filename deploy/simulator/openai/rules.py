@@ -46,6 +46,17 @@ NO_CREDIT = Refusal(
     "the docs: https://platform.openai.com/docs/guides/error-codes/api-errors.",
     "insufficient_quota",
 )
+ABOVE_LIMIT = Refusal(
+    429,
+    "rate_limit_exceeded",
+    "Request too large for gpt-4o in organization org-simulated on tokens per min (TPM): Limit 30000, Requested 61337. The "
+    "input or output tokens must be reduced in order to run successfully. Visit "
+    "https://platform.openai.com/account/rate-limits to learn more.",
+    "tokens",
+)
+"""The refusal of a request that alone exceeds the account's limit of tokens (github.com/continuedev/continue/issues/11717,
+read 2026-11).
+"""
 FULL = Refusal(429, "resource_unavailable", "Resource unavailable. Please try again later.", "resource_unavailable")
 """The refusal at the tier flex without capacity, which is not charged
 (developers.openai.com/api/docs/guides/flex-processing, read 2026-11).

@@ -19,7 +19,7 @@ from deploy.simulator.exchange import Question, Refusal, Told, fault_refusal, se
 from deploy.simulator.openai.caching import check_caching, policy_of
 from deploy.simulator.openai.chat import NO_JSON, OPENAI_CHAT, check_bearer
 from deploy.simulator.openai.models import MODELS, Model
-from deploy.simulator.openai.rules import FULL, NO_CREDIT, REFUSALS, RETIRED, WRONG_KEY
+from deploy.simulator.openai.rules import ABOVE_LIMIT, FULL, NO_CREDIT, REFUSALS, RETIRED, WRONG_KEY
 from deploy.simulator.openai.values import INVALID
 from deploy.simulator.responses.answers import Items, response
 from deploy.simulator.responses.body import ResponsesRequest, asked_of, talk_of, texts_of
@@ -40,6 +40,7 @@ class OpenAIResponses:
     no_credit: Refusal = NO_CREDIT
     retired: Refusal = RETIRED
     blocked: Refusal | None = BLOCKED
+    above_limit: Refusal | None = ABOVE_LIMIT
 
     def read(self, request: web.Request, raw: bytes) -> Question:
         """Understand a request; raises `Refusal` without a bearer key or for a body of another form."""

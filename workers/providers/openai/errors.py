@@ -54,7 +54,6 @@ MEANINGS: tuple[tuple[set[str], Callable[[], RebootError]], ...] = (
     (GONE_CODES, vendor_errors.retired),
     (USED_UP_CODES, vendor_errors.used_up),
     (KEY_CODES, vendor_errors.credentials),
-    (THROTTLE_CODES, vendor_errors.throttled),
     (BUSY_CODES, vendor_errors.busy),
     (POLICY_CODES, forbidden),
     (IMAGE_CODES, unusable_image),
@@ -80,6 +79,8 @@ def from_error(error: dict[str, Any]) -> RebootError:
     words, prose = _codes(error), str(error.get("message") or "")
     if words & TOO_LONG_CODES:
         return too_long(prose)
+    if words & THROTTLE_CODES:
+        return vendor_errors.from_status(429, prose=prose)
     for codes, meaning in MEANINGS:
         if words & codes:
             return meaning()

@@ -31,6 +31,8 @@ TOO_LONG = re.compile(
     r"|messages\[\d+\]\.content[^']*': string too long",  # OpenAI's limit of 10,485,760 characters: more than any window
     re.IGNORECASE,
 )
+ABOVE_LIMIT = re.compile(r"request too large for\b.{0,200}\blimit", re.IGNORECASE | re.DOTALL)
+"""Marks of a 429 that does not pass: the request alone has more tokens than the account may send in a minute (OpenAI)."""
 OF_THE_MODEL = re.compile(
     # Bedrock | OpenAI | AWS's policies
     r"access to the model|does not have access to model"
@@ -66,6 +68,12 @@ class NotHere(OperatorCredentials):
     """The operator's account may not call this model, or may not call it in this region. Another account or region may."""
 
 
+class AboveAccountLimit(OperatorCredentials):
+    """The request alone has more tokens than the operator's account may send in a minute, so that waiting does not help;
+    another account may have a higher limit.
+    """
+
+
 class OutOfTime(ProviderTimeout):
     """The request's own time is over, which says nothing about the vendor."""
 
@@ -91,6 +99,8 @@ def from_status(  # noqa: C901, PLR0911, PLR0912 - a table: one meaning, one err
             return credentials()
         case 408 | 504:
             return timed_out()
+        case 429 if ABOVE_LIMIT.search(prose):
+            return above_limit()
         case 429:
             return throttled(wait_s)
         case 503 | 529:
@@ -129,6 +139,14 @@ def not_here() -> RebootError:
     """The operator's account or region may not use the model."""
     return NotHere(
         "The vendor does not serve this model to this service's account or region: the operator has been told."
+    )
+
+
+def above_limit() -> RebootError:
+    """The request is larger than the operator's account may send in a minute."""
+    return AboveAccountLimit(
+        "This request has more tokens than the vendor takes from this service's account in a minute: send less, lower"
+        " max_tokens, or take another model. The operator has been told."
     )
 
 

@@ -10,6 +10,7 @@ from botocore.exceptions import ClientError
 from google.genai.errors import APIError
 from google.genai.errors import ClientError as GeminiError
 
+from deploy.simulator.openai.rules import ABOVE_LIMIT
 from shared.errors import (
     ContextLengthExceeded,
     InvalidRequest,
@@ -26,7 +27,7 @@ from workers.providers.gemini import errors as gemini_errors
 from workers.providers.openai import errors as openai_errors
 from workers.providers.wire import vendor_errors
 from workers.providers.wire.callers_faults import ThoughtsRefused
-from workers.providers.wire.vendor_errors import CreditUsedUp, NotHere, Redirected, Throttled
+from workers.providers.wire.vendor_errors import AboveAccountLimit, CreditUsedUp, NotHere, Redirected, Throttled
 
 
 def bedrock(code: str, message: str = "", status: int = 0, **headers: str) -> RebootError:
@@ -161,6 +162,14 @@ def test_a_page_instead_of_an_error_goes_by_its_status() -> None:
         (402, {"message": "Insufficient Balance"}, CreditUsedUp),
         (429, {"code": "rate_limit_exceeded", "type": "requests"}, Throttled),
         (429, {"type": "insufficient_quota"}, CreditUsedUp),
+        (429, {"message": ABOVE_LIMIT.message, "type": "tokens", "code": "rate_limit_exceeded"}, AboveAccountLimit),
+        (
+            429,
+            {
+                "message": "Rate limit reached for gpt-4 on tokens per min (TPM): Limit 10000, Used 8554, Requested 3082."
+            },
+            Throttled,
+        ),
         (529, None, ProviderBusy),
         (302, None, Redirected),
         (413, "<html>", InvalidRequest),

@@ -97,6 +97,7 @@ async def _called(job: Job, *vendors: Vendor, settings: Settings = NEVER_WAITS) 
         vendor_errors.broke_off(),
         vendor_errors.credentials(),
         vendor_errors.used_up(),
+        vendor_errors.above_limit(),
         vendor_errors.retired(),
         vendor_errors.timed_out(),
         vendor_errors.busy(30),

@@ -235,6 +235,7 @@ async def test_the_repeat_of_a_call_that_is_throttled_keeps_no_others_away() -> 
         (vendor_errors.no_answer(), "f"),
         (ProviderTimeout("silent"), "f"),
         (vendor_errors.from_status(429), "n"),
+        (vendor_errors.above_limit(), "n"),
         (vendor_errors.from_status(404), "n"),
         (vendor_errors.from_status(400), "n"),
         (InvalidRequest("x"), "n"),
