@@ -33,8 +33,8 @@ if TYPE_CHECKING:
 
     from api.formats.asked import Asked
     from api.http.bodies import Body
+    from api.requests.follower import Follower
     from api.requests.log import LoggedRequest
-    from api.requests.relay import Follower
     from shared.ledger.api_keys import ApiKey
     from shared.ledger.ended_keys import KeyEnded
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from api.requests.follower import RequestLost
 from api.requests.log import find_request
-from api.requests.relay import RequestLost
 from shared.errors import RebootError, Unavailable
 from shared.queue.journal import read_on
 

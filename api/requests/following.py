@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import asyncpg
 import structlog
 
+from api.requests.follower import DoorClosed, Follower, RequestLost, RequestOverdue
 from api.requests.log import find_answer, find_request
-from api.requests.relay import DoorClosed, Follower, RequestLost, RequestOverdue
 from shared.answers import parts_of
 from shared.errors import UNKNOWN_END, Cancelled, EndUnknown, Gone, RebootError, error_body
 from shared.job import Done, Event, Failed, Served

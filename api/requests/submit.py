@@ -10,8 +10,8 @@ import msgspec
 import structlog
 
 from api.requests.copies import Copies, Copy
+from api.requests.follower import LOST, RequestLost
 from api.requests.known_refusals import KnownRefusals
-from api.requests.relay import LOST, RequestLost
 from api.requests.taking_back import TakingBack
 from shared import clock
 from shared.catalogue.models import Model, output_limit

@@ -17,9 +17,10 @@ from api.formats.retrying import worth_asking_again
 from api.http.bodies import Bodies
 from api.requests import following
 from api.requests.custody import Custody
+from api.requests.follower import LOST, DoorClosed, Follower
 from api.requests.following import LOST_END, FollowUp
 from api.requests.log import find_request
-from api.requests.relay import LOST, STOPPING, DoorClosed, Follower
+from api.requests.relay import STOPPING
 from api.requests.submit import Admitted, Submitter
 from shared.errors import UNKNOWN_END, InvalidRequest, Unavailable
 from shared.ids import created_at

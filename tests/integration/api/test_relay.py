@@ -10,7 +10,8 @@ import msgspec
 import pytest
 from arq.connections import ArqRedis
 
-from api.requests.relay import DoorClosed, Follower, Relay, RequestLost, RequestOverdue
+from api.requests.follower import DoorClosed, Follower, RequestLost, RequestOverdue
+from api.requests.relay import Relay
 from shared.ids import new_id
 from shared.job import Chunk, Done, Event
 from shared.lanes import QueueName
