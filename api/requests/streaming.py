@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import TYPE_CHECKING
 
 from aiohttp import web
@@ -13,6 +13,7 @@ from api.http.writing import BodyWriter, Keepalive, break_off
 from shared.job import Event, Failed, Served
 
 if TYPE_CHECKING:
+    from shared.runtime.growing_room import Growth
     from shared.settings import Settings
 
 
@@ -36,11 +37,11 @@ async def send_stream(
     """
     response = web.StreamResponse(headers={**headers, "X-Accel-Buffering": "no", "Content-Type": form.content_type})
     response.charset = "utf-8"
-    sequence = first
     request[MAY_BE_SILENT] = True
     keepalive = Keepalive(form.keepalive, settings.sse_keepalive_s) if form.keepalive else None
     with request.app[HELD_STREAMS].of(owner) as held:
         async with BodyWriter(request, response, keepalive) as body:
+            writer = _EventWriter(form, body, held, settings.relay_within_s, first)
             if (opening := form.opening()) is not None:
                 await body.write(opening)
             async for event in events:
@@ -49,22 +50,39 @@ async def send_stream(
                 if told and not body.begun:
                     response.headers.update(told(event.model if isinstance(event, Served) else None))
                 told = None
-                if isinstance(event, Served):
-                    form.served_by(event.model)
-                    sequence += 1
-                    continue
-                rendered = form.render(sequence, event)
-                for data in (rendered,) if isinstance(rendered, bytes) else rendered:
-                    if form.held_bytes > held.size and not await held.grow_to(form.held_bytes, settings.relay_within_s):
-                        return _broken_off(request, response)
-                    await body.write(data)
-                sequence += 1
-                if isinstance(event, Failed) and not form.clean_end(event):
-                    return _broken_off(request, response)
+                if not await writer.write(event):
+                    break_off(request)
+                    return response
             await body.end()
     return response
 
 
-def _broken_off(request: web.Request, response: web.StreamResponse) -> web.StreamResponse:
-    break_off(request)
-    return response
+class _EventWriter:
+    """Writes single events to a body in the form of the caller's API."""
+
+    def __init__(self, form: StreamForm, body: BodyWriter, held: Growth, within_s: float, first: int) -> None:
+        """`held` is the room for the bytes that the form holds; a larger one is waited for at most `within_s`."""
+        self._form = form
+        self._body = body
+        self._held = held
+        self._within_s = within_s
+        self._sequence = first
+
+    async def write(self, event: Event) -> bool:
+        """Write one event. False if the stream must be broken off after it."""
+        if isinstance(event, Served):
+            self._form.served_by(event.model)
+            is_whole = True
+        else:
+            is_whole = await self._write_rendered(self._form.render(self._sequence, event))
+        self._sequence += 1
+        return is_whole and (not isinstance(event, Failed) or self._form.clean_end(event))
+
+    async def _write_rendered(self, rendered: bytes | Iterator[bytes]) -> bool:
+        """False if there was no room in time for what the form holds."""
+        for data in (rendered,) if isinstance(rendered, bytes) else rendered:
+            holds = self._form.held_bytes
+            if holds > self._held.size and not await self._held.grow_to(holds, self._within_s):
+                return False
+            await self._body.write(data)
+        return True
