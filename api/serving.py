@@ -17,8 +17,8 @@ from api.http.reading import prefers_async
 from api.http.state import REQUEST_ID
 from api.http.writing import answer
 from api.requests.log import State, find_request
+from api.requests.new_request import Admitted, NewRequest
 from api.requests.streaming import send_stream
-from api.requests.submit import Admitted, NewRequest
 from api.requests.told import AnswerHeaders, limits_of
 from api.services import SERVICES, Services
 from api.wanted import Wanted, admitted_before, new_request, read_body, understand

@@ -20,8 +20,8 @@ from api.requests.fallbacks import Chain, chain_of, served_now
 from api.requests.log import find_repeated
 from api.requests.model_check import at_tier, fit_to_model, with_nearest
 from api.requests.model_names import listed_at, understood
+from api.requests.new_request import UNLIMITED, Admitted, NewRequest
 from api.requests.question import Question, packed
-from api.requests.submit import UNLIMITED, Admitted, NewRequest
 from api.services import SERVICES, Services
 from shared.batches.files import require_credit
 from shared.catalogue.models import Model

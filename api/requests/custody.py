@@ -17,7 +17,8 @@ from shared.queue.journal import read_on
 if TYPE_CHECKING:
     import asyncpg
 
-    from api.requests.submit import Admitted, Submitter
+    from api.requests.new_request import Admitted
+    from api.requests.submit import Submitter
     from shared.settings import Settings
     from shared.stores.scripts import Scripts
 

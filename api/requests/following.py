@@ -21,7 +21,8 @@ from shared.stores.postgres import UNREACHABLE
 
 if TYPE_CHECKING:
     from api.requests.log import LoggedRequest
-    from api.requests.submit import Admitted, Submitter
+    from api.requests.new_request import Admitted
+    from api.requests.submit import Submitter
     from shared.settings import Settings
 
 log = structlog.get_logger(__name__)

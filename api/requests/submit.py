@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
-import msgspec
 import structlog
 
-from api.requests.copies import Copies, Copy
+from api.requests.copies import Copies
 from api.requests.follower import LOST, RequestLost
 from api.requests.known_refusals import KnownRefusals
+from api.requests.new_request import UNLIMITED, Admitted, NewRequest, head_of, in_vain, job_of, reservation_of
 from api.requests.taking_back import TakingBack
 from shared import clock
-from shared.catalogue.models import Model, output_limit
 from shared.errors import (
     UNKNOWN_END,
     EndUnknown,
@@ -24,24 +22,16 @@ from shared.errors import (
     RebootError,
     Unavailable,
 )
-from shared.ids import created_at
-from shared.job import Fallback, JobHead, PackedJob
-from shared.lanes import Lane
-from shared.ledger.api_keys import ApiKey
-from shared.ledger.chains import Tried
-from shared.ledger.pinned_price import pinned
-from shared.ledger.rows import Grant, KeptInput, Repeat, Reservation
+from shared.job import JobHead, PackedJob
+from shared.ledger.rows import Grant, Repeat, Reservation
 from shared.ledger.settlement import Settlement
 from shared.queue.admission import QueueFullOfBytes, RateState
 from shared.queue.claims import EPOCHS_PER_ENQUEUE
-from shared.runtime import traces
 from shared.runtime.metrics import STAGE_SECONDS
 from shared.stores import keys
 
 if TYPE_CHECKING:
     from api.http.bodies import Bodies
-    from api.requests.fallbacks import Chain
-    from api.requests.question import Question
     from shared.ledger.ledger import Ledger
     from shared.ledger.settler import Settler
     from shared.queue.queue import Queue
@@ -49,49 +39,6 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 CREDIT_PAUSE_S = 0.15
-UNLIMITED = RateState(0, 0.0)
-
-
-class NewRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """A valid request for an existing model. `max_tokens` is None if the caller left it out. `idempotency_key` and
-    `fingerprint` (of the parsed body) are SHA-256, and are given together.
-    """
-
-    id: str
-    key: ApiKey
-    model: Model
-    question: Question
-    stream: bool
-    max_tokens: int | None
-    metadata: dict[str, str] | None = None
-    lane: Lane = "interactive"
-    keep: bool = False
-    """Whether the caller may come back for the answer. If so, it is kept in Postgres, and the caller's leaving cancels
-    nothing.
-    """
-    kept: KeptInput | None = None
-    """What is kept in Postgres with the answer."""
-    chain: Chain | None = None
-    """The chain, if the request names fallback models; `model` is the first of them that is served now."""
-    idempotency_key: bytes | None = None
-    fingerprint: bytes | None = None
-
-
-class Admitted(msgspec.Struct, frozen=True):
-    """A request that is held for and enqueued."""
-
-    job: JobHead
-    copy: Copy
-    lane: str
-    key_id: str
-    rate: RateState
-    attended: bool = False
-    """Whether the caller's leaving cancels the request although its answer is kept."""
-
-    @property
-    def outlives_reader(self) -> bool:
-        """Whether the caller may come back for the answer."""
-        return self.job.keep_until is not None and not self.attended
 
 
 class Submitter:
@@ -127,12 +74,22 @@ class Submitter:
         that is uncertain it raises `EndUnknown`, or `Unavailable` if there is an Idempotency-Key, because a repeat is
         then the same request. The caller must shield this call from cancellation.
         """
-        queue_name = keys.queue(request.model.provider, request.lane)
+        self._refuse_if_known(request)
+        reservation = await self._ledger.put_aside(reservation_of(request, self._settings))
+        grant = await self._hold(reservation)
+        if isinstance(grant, Repeat):
+            return grant
+        job, rate = await self._enqueue_or_release(job_of(request, reservation, grant), request, reservation, channel)
+        return self.admitted(job, request.lane, request.key.id, rate, attended=not request.keep)
+
+    def _refuse_if_known(self, request: NewRequest) -> None:
+        """Raise a refusal that is known in advance. A chain may go on with another model if the first queue is full."""
         self._known_refusals.refuse_if_known(request.key.id)
-        share = f"{queue_name} {request.key.account_id}"
         if request.chain is None:
-            self._known_refusals.refuse_if_known(share)
-        reservation = await self._ledger.put_aside(self._reservation(request))
+            self._known_refusals.refuse_if_known(_share(request))
+
+    async def _hold(self, reservation: Reservation) -> Grant | Repeat:
+        """Hold the credit. If nothing is held, a large input that was written before is deleted."""
         try:
             with STAGE_SECONDS.labels("reserve").time():
                 grant = await self._reserve(reservation)
@@ -143,24 +100,29 @@ class Submitter:
             raise
         if isinstance(grant, Repeat):
             self._forget_written(reservation)
-            return grant
-        job = _job(request, reservation, grant)
+        return grant
+
+    async def _enqueue_or_release(
+        self, job: PackedJob, request: NewRequest, reservation: Reservation, channel: str
+    ) -> tuple[PackedJob, RateState]:
+        """Enqueue the job. If the queue refuses it, its hold is released; if nobody knows, the request is taken back."""
         try:
             with STAGE_SECONDS.labels("enqueue").time():
                 async with self._bodies.turn(job.bytes):
-                    job, rate = await self._enqueue(job, request, channel)
-        except QueueFullOfBytes as error:  # not remembered, because a smaller request may find room
-            self._release(reservation, error)
-            raise
+                    return await self._enqueue(job, request, channel)
         except (RateLimited, Overloaded) as error:
-            self._known_refusals.remember(request.key.id if isinstance(error, RateLimited) else share, error)
+            self._remember(request, error)
             self._release(reservation, error)
             raise
         except RebootError as error:
             if await self._take_back_or_know(job, request, reservation, error):
                 raise
-            rate = UNLIMITED  # the job was enqueued and ended before it could be taken back: the caller gets its result
-        return self.admitted(job, request.lane, request.key.id, rate, attended=not request.keep)
+            return job, UNLIMITED  # it was enqueued and ended before it could be taken back: the caller gets its result
+
+    def _remember(self, request: NewRequest, error: RateLimited | Overloaded) -> None:
+        """Refuse the next requests of this kind without asking the queue."""
+        if not isinstance(error, QueueFullOfBytes):  # a smaller request may find room
+            self._known_refusals.remember(request.key.id if isinstance(error, RateLimited) else _share(request), error)
 
     async def _enqueue(self, job: PackedJob, request: NewRequest, channel: str) -> tuple[PackedJob, RateState]:
         """Enqueue the job in the queue of its model, or of the first model of its chain whose queue takes it. Returns the
@@ -171,7 +133,7 @@ class Submitter:
             try:
                 rate = await self._queue.enqueue(job, name, channel=channel, key_id=request.key.id, rpm=request.key.rpm)
             except Overloaded as error:
-                tried = _not_to_be_had(job, request.chain, error)
+                tried = in_vain(job, request.chain, error)
                 if len(tried) > len(job.fallbacks):
                     raise
                 job = job.at_next(tried)
@@ -257,91 +219,7 @@ class Submitter:
         """
         return await self._taking_back.take_back(admitted.job, admitted.lane, error)
 
-    def _reservation(self, request: NewRequest) -> Reservation:
-        settings, model = self._settings, request.model
-        created = created_at(request.id)
-        deadline = created + timedelta(seconds=settings.deadline_s(model.service_tier))
-        chain = request.chain.pinned(request.max_tokens, settings) if request.chain else None
-        wanted, floor = output_limit(request.model, request.max_tokens, settings)
-        if chain:
-            wanted = max(one.output_limit for one in chain)
-            floor = min(wanted, settings.output_limit_floor)
-        return Reservation(
-            id=request.id,
-            created_at=created,
-            account_id=request.key.account_id,
-            key_id=request.key.id,
-            model=model.name,
-            upstream=model.vendor_model,
-            provider=model.provider,
-            api=model.api,
-            lane=request.lane,
-            stream=request.stream,
-            **pinned(model.price, model.price_version, request.question.input_bound, request.question.writes),
-            input_bound=request.question.input_bound,
-            output_limit=wanted,
-            output_floor=floor,
-            deadline_at=deadline,
-            expires_at=deadline + timedelta(seconds=2 * settings.lease_s + settings.hold_grace_s),
-            messages=request.question.shown,
-            metadata=request.metadata,
-            idempotency_key=request.idempotency_key,
-            fingerprint=request.fingerprint,
-            keep_until=self._keep_until(request),
-            kept=request.kept,
-            chain=chain,
-        )
 
-    def _keep_until(self, request: NewRequest) -> datetime | None:
-        """The time until which the answer is kept, counted from the latest possible end of the request; None if it is
-        not kept.
-        """
-        settings = self._settings
-        kept_s = settings.deadline_s(request.model.service_tier) + settings.answers_kept_s
-        return created_at(request.id) + timedelta(seconds=kept_s) if request.keep or request.kept else None
-
-
-def _not_to_be_had(job: PackedJob, chain: Chain | None, error: Overloaded) -> tuple[Tried, ...]:
-    """The models that were tried in vain: the job's own model, whose queue is full, and those behind it that no worker
-    serves.
-    """
-    absent = chain.absent if chain else {}
-    tried = [Tried(model=job.model.name, code=error.code, calls=0)]
-    for one in job.fallbacks:
-        if one.model.name not in absent:
-            break
-        tried.append(Tried(model=one.model.name, code=absent[one.model.name], calls=0))
-    return tuple(tried)
-
-
-def _job(request: NewRequest, reservation: Reservation, grant: Grant) -> PackedJob:
-    fallbacks: tuple[Fallback, ...] = ()
-    limit = grant.output_limit
-    if request.chain and reservation.chain:
-        fallbacks = request.chain.fallbacks(reservation.chain, grant.output_limit)
-        own = next(one for one in reservation.chain if one.model == request.model.name)
-        limit = min(limit, own.output_limit)
-    return PackedJob(
-        id=request.id,
-        account_id=request.key.account_id,
-        model=request.model,
-        price=request.model.price,
-        messages=request.question.messages,
-        sampling=request.question.sampling,
-        tools=request.question.tools,
-        stream=request.stream,
-        output_limit=limit,
-        hold_nano=grant.hold_nano,
-        deadline_ms=int(reservation.deadline_at.timestamp() * 1000),
-        keep_until=reservation.keep_until,
-        footprint=request.question.footprint,
-        keeps_asked=request.kept is None,
-        fallbacks=fallbacks,
-        tried=request.chain.passed if request.chain else (),
-        traceparent=traces.traceparent(),
-    )
-
-
-def head_of(job: PackedJob) -> JobHead:
-    """The job without the question to the vendor."""
-    return JobHead(**{name: getattr(job, name) for name in JobHead.__struct_fields__})
+def _share(request: NewRequest) -> str:
+    """What the account's share of its queue is remembered by."""
+    return f"{keys.queue(request.model.provider, request.lane)} {request.key.account_id}"

@@ -20,8 +20,9 @@ from api.requests.custody import Custody
 from api.requests.follower import LOST, DoorClosed, Follower
 from api.requests.following import LOST_END, FollowUp
 from api.requests.log import find_request
+from api.requests.new_request import Admitted
 from api.requests.relay import STOPPING
-from api.requests.submit import Admitted, Submitter
+from api.requests.submit import Submitter
 from shared.errors import UNKNOWN_END, InvalidRequest, Unavailable
 from shared.ids import created_at
 from shared.job import Chunk, Done, Event, Failed, Job, JobHead, KeptAnswer, pack, unpack_settlement

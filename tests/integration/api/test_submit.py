@@ -12,8 +12,9 @@ import pytest
 from api.formats.retrying import worth_asking_again
 from api.http.bodies import Bodies
 from api.requests.fallbacks import Chain, ChainModel
+from api.requests.new_request import Admitted, NewRequest
 from api.requests.question import Question
-from api.requests.submit import Admitted, NewRequest, Submitter
+from api.requests.submit import Submitter
 from shared.chat import Sampling
 from shared.errors import EndUnknown, InsufficientCredit, Overloaded, RateLimited, RebootError, Unavailable
 from shared.ids import new_id

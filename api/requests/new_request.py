@@ -1,0 +1,162 @@
+"""A new request and what becomes of it: what is reserved for it, its job, and what is left of it once it is enqueued."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from api.requests.copies import Copy
+from shared.catalogue.models import Model, output_limit
+from shared.errors import Overloaded
+from shared.ids import created_at
+from shared.job import Fallback, JobHead, PackedJob
+from shared.lanes import Lane
+from shared.ledger.api_keys import ApiKey
+from shared.ledger.chains import Tried
+from shared.ledger.pinned_price import pinned
+from shared.ledger.rows import Grant, KeptInput, Reservation
+from shared.queue.admission import RateState
+from shared.runtime import traces
+
+if TYPE_CHECKING:
+    from api.requests.fallbacks import Chain
+    from api.requests.question import Question
+    from shared.settings import Settings
+
+UNLIMITED = RateState(0, 0.0)
+
+
+class NewRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """A valid request for an existing model. `max_tokens` is None if the caller left it out. `idempotency_key` and
+    `fingerprint` (of the parsed body) are SHA-256, and are given together.
+    """
+
+    id: str
+    key: ApiKey
+    model: Model
+    question: Question
+    stream: bool
+    max_tokens: int | None
+    metadata: dict[str, str] | None = None
+    lane: Lane = "interactive"
+    keep: bool = False
+    """Whether the caller may come back for the answer. If so, it is kept in Postgres, and the caller's leaving cancels
+    nothing.
+    """
+    kept: KeptInput | None = None
+    """What is kept in Postgres with the answer."""
+    chain: Chain | None = None
+    """The chain, if the request names fallback models; `model` is the first of them that is served now."""
+    idempotency_key: bytes | None = None
+    fingerprint: bytes | None = None
+
+
+class Admitted(msgspec.Struct, frozen=True):
+    """A request that is held for and enqueued."""
+
+    job: JobHead
+    copy: Copy
+    lane: str
+    key_id: str
+    rate: RateState
+    attended: bool = False
+    """Whether the caller's leaving cancels the request although its answer is kept."""
+
+    @property
+    def outlives_reader(self) -> bool:
+        """Whether the caller may come back for the answer."""
+        return self.job.keep_until is not None and not self.attended
+
+
+def reservation_of(request: NewRequest, settings: Settings) -> Reservation:
+    """What is asked of the ledger: a hold for the request's upper bound."""
+    model = request.model
+    created = created_at(request.id)
+    deadline = created + timedelta(seconds=settings.deadline_s(model.service_tier))
+    chain = request.chain.pinned(request.max_tokens, settings) if request.chain else None
+    wanted, floor = output_limit(request.model, request.max_tokens, settings)
+    if chain:
+        wanted = max(one.output_limit for one in chain)
+        floor = min(wanted, settings.output_limit_floor)
+    return Reservation(
+        id=request.id,
+        created_at=created,
+        account_id=request.key.account_id,
+        key_id=request.key.id,
+        model=model.name,
+        upstream=model.vendor_model,
+        provider=model.provider,
+        api=model.api,
+        lane=request.lane,
+        stream=request.stream,
+        **pinned(model.price, model.price_version, request.question.input_bound, request.question.writes),
+        input_bound=request.question.input_bound,
+        output_limit=wanted,
+        output_floor=floor,
+        deadline_at=deadline,
+        expires_at=deadline + timedelta(seconds=2 * settings.lease_s + settings.hold_grace_s),
+        messages=request.question.shown,
+        metadata=request.metadata,
+        idempotency_key=request.idempotency_key,
+        fingerprint=request.fingerprint,
+        keep_until=_keep_until(request, settings),
+        kept=request.kept,
+        chain=chain,
+    )
+
+
+def _keep_until(request: NewRequest, settings: Settings) -> datetime | None:
+    """The time until which the answer is kept, counted from the latest possible end of the request; None if it is
+    not kept.
+    """
+    kept_s = settings.deadline_s(request.model.service_tier) + settings.answers_kept_s
+    return created_at(request.id) + timedelta(seconds=kept_s) if request.keep or request.kept else None
+
+
+def in_vain(job: PackedJob, chain: Chain | None, error: Overloaded) -> tuple[Tried, ...]:
+    """The models that were tried in vain: the job's own model, whose queue is full, and those behind it that no worker
+    serves.
+    """
+    absent = chain.absent if chain else {}
+    tried = [Tried(model=job.model.name, code=error.code, calls=0)]
+    for one in job.fallbacks:
+        if one.model.name not in absent:
+            break
+        tried.append(Tried(model=one.model.name, code=absent[one.model.name], calls=0))
+    return tuple(tried)
+
+
+def job_of(request: NewRequest, reservation: Reservation, grant: Grant) -> PackedJob:
+    """The job of a request that the ledger has admitted."""
+    fallbacks: tuple[Fallback, ...] = ()
+    limit = grant.output_limit
+    if request.chain and reservation.chain:
+        fallbacks = request.chain.fallbacks(reservation.chain, grant.output_limit)
+        own = next(one for one in reservation.chain if one.model == request.model.name)
+        limit = min(limit, own.output_limit)
+    return PackedJob(
+        id=request.id,
+        account_id=request.key.account_id,
+        model=request.model,
+        price=request.model.price,
+        messages=request.question.messages,
+        sampling=request.question.sampling,
+        tools=request.question.tools,
+        stream=request.stream,
+        output_limit=limit,
+        hold_nano=grant.hold_nano,
+        deadline_ms=int(reservation.deadline_at.timestamp() * 1000),
+        keep_until=reservation.keep_until,
+        footprint=request.question.footprint,
+        keeps_asked=request.kept is None,
+        fallbacks=fallbacks,
+        tried=request.chain.passed if request.chain else (),
+        traceparent=traces.traceparent(),
+    )
+
+
+def head_of(job: PackedJob) -> JobHead:
+    """The job without the question to the vendor."""
+    return JobHead(**{name: getattr(job, name) for name in JobHead.__struct_fields__})
