@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import ast
 import inspect
-import textwrap
-from collections.abc import Iterable, Iterator
+import sys
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 from itertools import pairwise
 from typing import Any
@@ -47,7 +47,26 @@ def _parts_of(info: Any) -> Iterator[Any]:  # noqa: ANN401 - msgspec's descripti
 
 def _told_of(cls: type) -> dict[str, str]:
     """The descriptions of the class's own fields, by attribute."""
-    body = ast.parse(textwrap.dedent(inspect.getsource(cls))).body[0].body  # type: ignore[attr-defined] # a class has one
+    return _classes_of(cls.__module__)[cls.__qualname__]
+
+
+@cache
+def _classes_of(module: str) -> dict[str, dict[str, str]]:
+    """The same for every class of a module, by qualified name. A module is parsed once, because `inspect.getsource` parses it
+    for each of its classes.
+    """
+    return dict(_classes_in(ast.parse(inspect.getsource(sys.modules[module])).body, ""))
+
+
+def _classes_in(body: Sequence[ast.stmt], prefix: str) -> Iterator[tuple[str, dict[str, str]]]:
+    for part in body:
+        if isinstance(part, ast.ClassDef):
+            name = prefix + part.name
+            yield name, _told_in(part.body)
+            yield from _classes_in(part.body, f"{name}.")
+
+
+def _told_in(body: Sequence[ast.stmt]) -> dict[str, str]:
     told = {}
     for field, text in pairwise(body):
         match field, text:
