@@ -14,7 +14,6 @@ from shared.errors import Unavailable
 from shared.lanes import FEEDS, Feed, fed_queue, provider_of
 from shared.operators.refs import forget_salts
 from shared.stores import postgres, redis_client
-from workers.batches.export import BatchExporter
 from workers.batches.feed import BatchFeeder
 from workers.batches.finish import BatchFinisher
 from workers.request.stranded import Stranded
@@ -102,6 +101,8 @@ def batch_tasks(
             feeds.setdefault(provider_of(fed_queue(feed)), []).append(feed)
     looking = [every(settings.batch_look_every_s, finisher.look)]
     if settings.batch_export_s3:
+        from workers.batches.export import BatchExporter  # noqa: PLC0415 - other workers need not load Amazon's SDK
+
         exporter = BatchExporter(stores.pool, settings.batch_export_s3, environment, settings)
         looking += [every(settings.batch_look_every_s, exporter.look) for _ in range(settings.batch_exports_at_once)]
     return [*looking, *map(feeder.run, feeds.values())]
