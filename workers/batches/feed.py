@@ -74,7 +74,9 @@ class BatchFeeder:
         settings: Settings,
         may_feed: Callable[[str], bool] = lambda _: True,
     ) -> None:
-        """`may_feed` is false for paused providers: a fed line has only a limited time until it must have ended."""
+        """`may_feed` is false for paused providers, of which only lines that a fallback model can run are fed: a fed line
+        has only a limited time until it must have ended.
+        """
         self._pool = pool
         self._may_feed = may_feed
         self._queue = queue
@@ -90,7 +92,7 @@ class BatchFeeder:
         intervals. Feeds run one after the other, so that all of them use one connection.
         """
         while True:
-            busy = [await self._is_busy(feed) for feed in feeds if self._may_feed(provider_of(fed_queue(feed)))]
+            busy = [await self._is_busy(feed) for feed in feeds]
             await asyncio.sleep(self._settings.batch_feed_every_s if any(busy) else self._settings.batch_look_every_s)
 
     async def _is_busy(self, feed: Feed) -> bool:
@@ -114,7 +116,7 @@ class BatchFeeder:
             page = await turns.page(connection)
             if not page.accounts:
                 return None
-            window = await own.window(connection)
+            window = await own.window(connection, is_paused=not self._may_feed(provider_of(fed_queue(feed))))
             places = window.free_bytes // self._settings.batch_line_bytes_max
             if not window.free or not places:
                 return 0
@@ -180,7 +182,9 @@ class BatchFeeder:
     async def _allowed(
         self, feed: Feed, cursor: asyncpg.Record, rows: Sequence[asyncpg.Record], window: Window
     ) -> tuple[list[Item | Unfit], str]:
-        """The lines up to the first one whose model's vendor takes no more now, and the name of that model."""
+        """The lines up to the first one of which no model can be had now, and the name of its model if it has only that
+        one.
+        """
         own = self._windows[feed]
         lines: list[Item | Unfit] = []
         left: dict[str, int] = {}
@@ -193,11 +197,17 @@ class BatchFeeder:
                     break
                 lines.append(line)
                 continue
-            name = line.model.name
-            if name not in left:
-                left[name] = (await own.of(name, window)).lines
-            if left[name] <= 0:
-                waits_for = name
+            names = own.callable_of([line.model, *(other.model for other in line.others)], window)
+            for name in names:
+                if name not in left:
+                    behind = window.running[line.model.name] if name != line.model.name else 0
+                    left[name] = (await own.of(name, window)).lines - behind
+            name = next((one for one in names if left[one] > 0), "")
+            if not name and names == [line.model.name]:
+                waits_for = line.model.name
+                break
+            if not name:
+                own.defer(cursor, "", window.running[cursor["account_id"]])
                 break
             left[name] -= 1
             lines.append(line)

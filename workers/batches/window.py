@@ -8,17 +8,20 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from shared.batches.queries import BATCHES
 from shared.catalogue.upstreams import pace_name
-from shared.lanes import Feed, fed_queue, tier_of
+from shared.lanes import Feed, fed_queue, lane_of, queue_of, tier_of
 from shared.money import divide_up
-from shared.queue.heartbeat import living_workers
+from shared.queue.heartbeat import Heartbeat, living_workers, serve, takers_of
+from shared.vendors import PROVIDERS
 from workers.batches.turns import remember
 from workers.upstreams.paces import Pace, Paces
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import asyncpg
     import redis.asyncio
 
-    from shared.catalogue.models import Catalogue
+    from shared.catalogue.models import Catalogue, Model
     from shared.settings import Settings
     from shared.stores.postgres import Connection
 
@@ -30,6 +33,9 @@ class Window(NamedTuple):
     free_bytes: int
     running: Counter[str]
     """Lines under way by account, by batch and by model, under their ids and names."""
+    workers: list[Heartbeat]
+    is_served: bool
+    """True if a worker takes jobs of the feed's own queue."""
     paces: dict[str, Pace]
     """The paces of the models that were asked for."""
 
@@ -69,11 +75,16 @@ class FeedWindow:
         self._deferred: dict[str, Deferred] = {}
         """By the id of a batch, what its next line waits for. A batch whose entry is forgotten is simply read again."""
 
-    async def window(self, connection: Connection) -> Window:
-        """The present window. Raises asyncpg's and redis-py's errors."""
+    async def window(self, connection: Connection, *, is_paused: bool = False) -> Window:
+        """The present window. If no worker takes jobs of the feed's queue, for example because its provider `is_paused`,
+        only fallback models can run lines, and the slots of their workers count. Raises asyncpg's and redis-py's errors.
+        """
         settings = self._settings
         workers = await living_workers(self._client)
-        slots = sum(one.slots for one in workers if one.takes(self._queue))
+        own = [] if is_paused else takers_of(workers, self._queue)
+        others = (queue_of(provider, lane_of(self._queue)) for provider in PROVIDERS)
+        elsewhere = {one.id: one for queue in others if queue != self._queue for one in takers_of(workers, queue)}
+        slots = sum(one.slots for one in own or elsewhere.values())
         if tier_of(self._feed) == "flex":
             slots = divide_up(slots * settings.flex_slots_percent, 100)
         size = min(settings.batch_window_max, max(1, int(slots * settings.batch_window_per_slot)) if slots else 0)
@@ -84,7 +95,18 @@ class FeedWindow:
                 running[row[name_of]] += row["items"]
             items += row["items"]
             used += row["bytes"]
-        return Window(max(0, size - items), max(0, settings.batch_window_bytes_max - used), running, {})
+        return Window(
+            max(0, size - items), max(0, settings.batch_window_bytes_max - used), running, workers, bool(own), {}
+        )
+
+    def callable_of(self, models: Sequence[Model], window: Window) -> list[str]:
+        """Those of a line's models, in their order, of which workers take jobs now. All lines wait first in the queue of
+        the feed; if nobody takes jobs from it, lines go on with their next model (`stranded.py`).
+        """
+        first, *others = models
+        lane = lane_of(self._queue)
+        found = [one.name for one in others if serve(window.workers, one, queue_of(one.provider, lane))]
+        return [first.name, *found] if window.is_served else found
 
     async def of(self, model: str, window: Window) -> MayFeed:
         """The number of lines of the model that its vendor takes now. If it is 0, `soon` says whether the end of one

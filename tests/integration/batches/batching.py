@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import NamedTuple
 
@@ -145,10 +146,12 @@ async def many_batches(pool: asyncpg.Pool, account: str, count: int) -> None:
     await pool.execute("INSERT INTO batch_cursors SELECT unnest($1::text[]), 'openai', 0, 4", ids)
 
 
-async def a_worker_serves(client: redis.asyncio.Redis, slots: int) -> None:
-    """A worker that lives for a minute, for all batches."""
+async def a_worker_serves(client: redis.asyncio.Redis, slots: int, *paused: str, services: Sequence[str] = ()) -> None:
+    """A worker that lives for a minute, for all batches but those of `paused` providers."""
     queues = (keys.queue("openai", "batch"), keys.queue("gemini", "batch"))
-    worker = Heartbeat(id="wrk_a", queues=queues, claims=queues, services=(), slots=slots, running=0, draining=False)
+    worker = Heartbeat(
+        id="wrk_a", queues=queues, claims=queues, services=tuple(services), slots=slots, running=0, paused=paused
+    )
     await announce(client, worker, 60)
 
 

@@ -7,19 +7,22 @@ import pytest
 from arq.connections import ArqRedis
 from asyncpg import Pool
 
+from shared.batches.batches import Ask, AskedElse, pack_ask
 from shared.catalogue.models import load_catalogue
+from shared.chat import NO_TOOLS, Message, Sampling
 from shared.ledger.ledger import Ledger
 from shared.queue.queue import Queue
 from shared.settings import Settings
 from shared.stores.scripts import Scripts
 from tests.harness.builders import a_release, a_reservation
-from tests.integration.batches.batching import a_batch, a_worker_serves, forget_other_batches
+from tests.integration.batches.batching import a_batch, a_batch_of, a_worker_serves, forget_other_batches
 from tests.integration.conftest import NewAccount
 from tests.integration.jobs import OPENAI_BATCH, claim, room
 from workers.batches.feed import BatchFeeder
 from workers.upstreams.paces import Paces
 
 RICH = 10**12
+BEHIND = "google-gemini-2.5-flash-lite"
 
 
 @pytest.fixture
@@ -84,3 +87,23 @@ async def test_a_batch_without_credit_goes_on_when_one_of_its_lines_has_ended(
     running = await pool.fetchval("SELECT request_id FROM batch_items WHERE account_id = $1", poor)
     await ledger.settle(a_release(a_reservation(poor, id=running)))
     assert await feeder.feed("openai") == 1
+
+
+@pytest.mark.parametrize("paused", [(), ("openai",)], ids=["throttled", "paused"])
+async def test_a_line_whose_first_model_cannot_be_had_is_fed_if_a_later_one_can(
+    feeder: BatchFeeder,
+    pool: Pool,
+    redis_client: ArqRedis,
+    lua: Scripts,
+    settings: Settings,
+    new_account: NewAccount,
+    paused: tuple[str, ...],
+) -> None:
+    await Paces(lua, settings).throttled("openai/openai-gpt-5.4", 0 if paused else 60)
+    behind = load_catalogue().find(BEHIND)
+    await a_worker_serves(redis_client, 10, *paused, services=[behind.service])
+    plain = Ask("openai-gpt-5.4", [Message("user", "Hello")], Sampling(), NO_TOOLS, 10)
+    chain = msgspec.structs.replace(plain, others=(AskedElse(BEHIND, Sampling()),))
+    await a_batch_of(pool, await new_account(RICH), pack_ask(chain), pack_ask(plain))
+    assert [await feeder.feed("openai") for _ in range(2)] == [1, None]
+    await a_worker_serves(redis_client, 10)
