@@ -91,7 +91,6 @@ def batch_tasks(
         client=stores.redis,
         queue=queue,
         settler=settler,
-        feeder=feeder,
         catalogue=catalogue,
         settings=settings,
     )

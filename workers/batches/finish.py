@@ -21,6 +21,7 @@ from shared.queue.claims import EPOCHS_PER_ENQUEUE
 from shared.queue.known import lost_among
 from shared.stores.lock_numbers import Lock
 from workers.batches.items import ItemMaker
+from workers.batches.lines import enqueue_item
 from workers.sweeps.locks import alone
 from workers.sweeps.settled_records import settle_kept
 
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
     from shared.ledger.settler import Settler
     from shared.queue.queue import Queue
     from shared.settings import Settings
-    from workers.batches.feed import BatchFeeder
 
 log = structlog.get_logger(__name__)
 ITEMS_PER_LOOK = 5_000
@@ -50,7 +50,6 @@ class BatchFinisher:
         client: redis.asyncio.Redis,
         queue: Queue,
         settler: Settler,
-        feeder: BatchFeeder,
         catalogue: Catalogue,
         settings: Settings,
     ) -> None:
@@ -58,7 +57,6 @@ class BatchFinisher:
         self._client = client
         self._queue = queue
         self._settler = settler
-        self._feeder = feeder
         self._items = ItemMaker(catalogue, settings)
         self._settings = settings
 
@@ -120,8 +118,8 @@ class BatchFinisher:
                 continue
             age_s = (clock.utc_now() - created_at(row["request_id"])).total_seconds()
             log.warning("lost batch item enqueued again", request_id=row["request_id"])
-            await self._feeder.enqueue(
-                row["provider"], job, row["key_id"], epoch=max(1, int(age_s)) * EPOCHS_PER_ENQUEUE
+            await enqueue_item(
+                self._queue, row["provider"], job, row["key_id"], epoch=max(1, int(age_s)) * EPOCHS_PER_ENQUEUE
             )
 
     async def _end(self) -> None:

@@ -45,22 +45,22 @@ SETTLED_S = 20.0
 
 
 @pytest.fixture
+def ours(settings: Settings) -> Settings:
+    return msgspec.structs.replace(settings, batch_lost_after_s=0)
+
+
+@pytest.fixture
 async def finisher(
-    pool: Pool, redis_client: ArqRedis, ledger: Ledger, queue: Queue, lua: Scripts, settings: Settings
+    pool: Pool, redis_client: ArqRedis, ledger: Ledger, queue: Queue, ours: Settings
 ) -> AsyncIterator[BatchFinisher]:
     """At the end of a test everything is settled."""
-    ours, catalogue = msgspec.structs.replace(settings, batch_lost_after_s=0), load_catalogue()
-    feeder = BatchFeeder(
-        pool=pool, client=redis_client, queue=queue, paces=Paces(lua, ours), catalogue=catalogue, settings=ours
-    )
     async with background_tasks() as group:
         yield BatchFinisher(
             pool=pool,
             client=redis_client,
             queue=queue,
             settler=Settler(ledger, group, retry_s=0.01),
-            feeder=feeder,
-            catalogue=catalogue,
+            catalogue=load_catalogue(),
             settings=ours,
         )
 
@@ -122,6 +122,9 @@ async def test_a_lost_line_with_a_chain_is_enqueued_again_as_it_was(
     finisher: BatchFinisher,
     pool: Pool,
     redis_client: ArqRedis,
+    queue: Queue,
+    lua: Scripts,
+    ours: Settings,
     new_account: NewAccount,
     passed: tuple[str, ...],
     limit: int | None,
@@ -133,7 +136,10 @@ async def test_a_lost_line_with_a_chain_is_enqueued_again_as_it_was(
     ask = Ask(FIRST, [Message("user", "Hello")], Sampling(), NO_TOOLS, limit)
     others = (AskedElse(SECOND, Sampling()),)
     await a_batch_of(pool, account, pack_ask(msgspec.structs.replace(ask, others=others, passed=passed)))
-    assert await finisher._feeder.feed("openai") == 1
+    feeder = BatchFeeder(
+        pool=pool, client=redis_client, queue=queue, paces=Paces(lua, ours), catalogue=load_catalogue(), settings=ours
+    )
+    assert await feeder.feed("openai") == 1
     (name,) = [name async for name in redis_client.scan_iter(f"{job_key_prefix}*")]
     before = await _job_in(redis_client, name)
     assert [one.model.name for one in before.fallbacks] == [SECOND]
