@@ -45,8 +45,8 @@ from api.http.reading import IDEMPOTENCY_KEY_LENGTH_MAX
 from api.http.writing import NDJSON
 from api.manual import examples
 from api.manual.route import Answer, Body, Errors, Header, Route, json
+from api.reply import Accepted
 from api.requests.view import RequestView
-from api.serving import Accepted
 from shared import errors
 from shared.ledger.accounts import Wallet
 from shared.ledger.api_keys import KeyRow

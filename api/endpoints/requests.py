@@ -9,6 +9,7 @@ import msgspec
 from aiohttp import web
 from msgspec import UNSET, UnsetType
 
+from api.callers import events_again, following
 from api.formats.native.answers import result_json
 from api.formats.native.streams import RawText, ServerSentEvents
 from api.formats.parsing import parse_query
@@ -19,7 +20,6 @@ from api.requests.log import LoggedRequest, find_request, list_requests
 from api.requests.streaming import send_stream
 from api.requests.view import RequestSummary, bytes_kept, summaries_of, view_of
 from api.services import SERVICES, Services
-from api.serving import following
 from shared.errors import InvalidRequest
 from shared.job import Done, Failed
 from shared.ledger.api_keys import ApiKey
@@ -110,9 +110,7 @@ async def stream_again(request: web.Request, key: ApiKey) -> web.StreamResponse:
     with following(services, key, logged.id, first) as follower:
         if not logged.outlives_reader:
             follower.when_left = partial(services.abandoned.add, logged.id)
-        follower.look_up()
-        events = services.follow_up.events_again(logged, follower)
-        await services.queue.listen(logged.id, services.relay.channel)
+        events = await events_again(services, logged, follower)
         return await send_stream(request, events, form, headers, services.settings, logged.account_id, first=first)
 
 

@@ -11,6 +11,7 @@ import msgspec
 from aiohttp import web
 from msgspec import UNSET, UnsetType
 
+from api.callers import events_again, following
 from api.formats.native.answers import json_bytes
 from api.formats.responses.chat import parse_response
 from api.formats.responses.history import input_items
@@ -26,7 +27,7 @@ from api.requests.model_names import V1_LISTED_AT, understood
 from api.requests.stored import Stored, bytes_stored, find_input, find_stored, input_bytes, own_id, standing_of, unknown
 from api.requests.streaming import send_stream
 from api.services import SERVICES, Services
-from api.serving import following, serve
+from api.serving import serve
 from shared.errors import Unavailable
 from shared.input_tokens import estimated_input
 from shared.queue.known import forget_answer, has_journal
@@ -176,9 +177,7 @@ async def _stream(
     with following(services, key, logged.id) as follower:
         if not logged.outlives_reader:
             follower.when_left = partial(services.abandoned.add, logged.id)
-        follower.look_up()
-        events = services.follow_up.events_again(logged, follower)
-        await services.queue.listen(logged.id, services.relay.channel)
+        events = await events_again(services, logged, follower)
         return await send_stream(request, events, form, headers, services.settings, logged.account_id)
 
 
@@ -192,8 +191,7 @@ async def _has_journal(services: Services, request_id: str) -> bool:
 async def _until_ended(services: Services, key: ApiKey, stored: Stored) -> None:
     logged = stored.logged
     with following(services, key, logged.id) as follower, suppress(TimeoutError):
-        follower.look_up()
-        await services.queue.listen(logged.id, services.relay.channel)
+        events = await events_again(services, logged, follower)
         async with asyncio.timeout(CANCELLED_WITHIN_S):
-            async for _ in services.follow_up.events_again(logged, follower):
+            async for _ in events:
                 pass
