@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from signal import Signals
 from typing import Any
 
@@ -133,9 +133,7 @@ class LeasedWorker(Worker):
         try:
             while not self._stopping.is_set():
                 await self._poll_iteration()
-                for helper in helpers:
-                    if helper.done():
-                        helper.result()  # re-raise: a worker without renewals or bells must stop
+                _raise_errors_of(helpers)
                 if self.burst and await self._burst_is_over():
                     break
                 await self._wait_for_something()
@@ -209,12 +207,7 @@ class LeasedWorker(Worker):
         if self.draining or self.burst:
             self._something_to_do.set()
         self._intake.note_ended(claim)
-        if task.cancelled() or not (error := task.exception()):
-            return
-        if isinstance(error, UNREACHABLE):  # raised by arq itself before the job function was called
-            log.warning("job left to its lease", job_id=claim.id, reason=type(error).__name__)
-        else:
-            log.error("job failed outside its function", job_id=claim.id, exc_info=error)
+        _log_error_of(task, claim)
 
     async def _wait_for_something(self, until: float = math.inf) -> None:
         """Wait until a bell rings, a slot is free, claims are allowed again, or it is time to look anyway."""
@@ -326,3 +319,20 @@ class LeasedWorker(Worker):
         if self.tasks:
             await asyncio.wait(self.tasks.values(), timeout=CLEAN_UP_WITHIN_S)
         await leaving
+
+
+def _raise_errors_of(helpers: Sequence[asyncio.Task[None]]) -> None:
+    """A worker without renewals or bells must stop."""
+    for helper in helpers:
+        if helper.done():
+            helper.result()
+
+
+def _log_error_of(task: asyncio.Task[Any], claim: Claim) -> None:
+    """Log the error with which the task ended outside the job function, if it did."""
+    if task.cancelled() or not (error := task.exception()):
+        return
+    if isinstance(error, UNREACHABLE):  # raised by arq itself before the job function was called
+        log.warning("job left to its lease", job_id=claim.id, reason=type(error).__name__)
+    else:
+        log.error("job failed outside its function", job_id=claim.id, exc_info=error)
