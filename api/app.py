@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import NamedTuple
 
 import redis.asyncio
 from aiohttp import web
@@ -40,7 +41,7 @@ from api.requests.upstream_watch import UpstreamWatch
 from api.routes import ROUTES
 from api.services import SERVICES, Services
 from shared import json_bounds
-from shared.catalogue.models import load_catalogue
+from shared.catalogue.models import Catalogue, load_catalogue
 from shared.ids import new_id
 from shared.json_bounds import Bounds
 from shared.ledger.ledger import Ledger
@@ -56,7 +57,7 @@ from shared.runtime.metrics import Page, served
 from shared.runtime.open_files import watch_open_files
 from shared.runtime.tasks import background_tasks
 from shared.settings import Settings
-from shared.stores.opening import open_stores
+from shared.stores.opening import Stores, open_stores
 from shared.stores.reach import Reach
 from shared.stores.scripts import Scripts
 
@@ -89,23 +90,53 @@ def create_app(settings: Settings) -> web.Application:
     return app
 
 
+class _Ground(NamedTuple):
+    """What the services stand on."""
+
+    stores: Stores[redis.asyncio.Redis]
+    lua: Scripts
+    queue: Queue
+    catalogue: Catalogue
+    directory: Directory
+
+
 async def _services(app: web.Application, settings: Settings) -> AsyncIterator[None]:
     """Open the stores and make the services for as long as the application runs."""
+    async with _ground(app, settings) as ground, background_tasks() as group:
+        ledger = Ledger(ground.stores.pool, settings)
+        records = SettledRecords(ground.lua, settings)
+        settler = Settler(ledger, group, retry_s=settings.settle_retry_s, on_committed=records.keep_void)
+        services = app[SERVICES] = _wired(ground, ledger, settler, group, settings)
+        for part in (
+            ledger.run_reserve(),
+            ledger.run_settle(),
+            services.directory.run(),
+            services.relay.run(),
+            services.custody.run(),
+            services.key_watch.run(),
+            services.reach.run(),
+            ground.stores.clocks.watch(),
+            watch_open_files(settings.open_files_alert_percent),
+        ):
+            group.create_task(part)
+        yield
+        await settler.drained(UNTIL_RELEASED_S)
+
+
+@asynccontextmanager
+async def _ground(app: web.Application, settings: Settings) -> AsyncIterator[_Ground]:
+    """Open the stores and the metrics port, which answers before there are services and until all tasks have ended."""
     async with AsyncExitStack() as stack:
         stores = await open_stores(settings, stack, "web", redis.asyncio.Redis)
-        pool, client = stores.pool, stores.redis
-        lua, enqueuing, enqueuing_large = (Scripts(client, settings) for _ in range(3))  # each with its own connection
+        lua, enqueuing, enqueuing_large = (Scripts(stores.redis, settings) for _ in range(3))  # a connection each
         for scripts in (lua, enqueuing, enqueuing_large):
             stack.callback(scripts.close)
         catalogue = load_catalogue(
             settings.catalogue_overlay, settings.price_factor, use_successors=settings.use_successors
         )
-        ledger = Ledger(pool, settings)
-        queue = Queue.of(settings, enqueuing, large=enqueuing_large)
-        directory = Directory(client, UpstreamWatch(UpstreamStates(lua, settings), catalogue.upstreams), settings)
-        reach = Reach(pool, client, settings)
-        relay = Relay(client, lua, settings, new_id("web"))
-        queues = QueuesPage(Demand(pool, lua, catalogue, settings), directory)
+        upstreams = UpstreamWatch(UpstreamStates(lua, settings), catalogue.upstreams)
+        directory = Directory(stores.redis, upstreams, settings)
+        queues = QueuesPage(Demand(stores.pool, lua, catalogue, settings), directory)
         pages: dict[str, Page] = {
             "/scale": queues.get_scale,
             "/healthz": get_healthz,
@@ -114,50 +145,37 @@ async def _services(app: web.Application, settings: Settings) -> AsyncIterator[N
         await stack.enter_async_context(
             served(settings.metrics_host, settings.metrics_port, pages=pages, refresh=queues.refresh)
         )
-        group = await stack.enter_async_context(background_tasks())
-        records = SettledRecords(lua, settings)
-        settler = Settler(ledger, group, retry_s=settings.settle_retry_s, on_committed=records.keep_void)
-        bodies = Bodies(settings)
-        submitter = Submitter(ledger, queue, settler, group, bodies, settings)
-        custody = Custody(pool, lua, submitter, settings, relay.channel)
-        key_watch = KeyWatch(pool, settings)
-        app[SERVICES] = Services(
-            settings=settings,
-            pool=pool,
-            redis=client,
-            catalogue=catalogue,
-            bodies=bodies,
-            admissions=FairTurns(settings.admissions_at_once),
-            authenticator=Authenticator(pool, settings, ledger.distrust_connections),
-            operator_auth=OperatorAuth(pool, settings),
-            key_watch=key_watch,
-            directory=directory,
-            reach=reach,
-            queue=queue,
-            submitter=submitter,
-            ledger=ledger,
-            chains=Chains(pool, client, bodies, settings),
-            relay=relay,
-            follow_up=FollowUp(pool, submitter, relay.channel, settings),
-            abandoned=Abandoned(queue, relay, group, settings),
-            custody=custody,
-            uploads=Uploads(settings),
-            lists=Lists(settings.lists_within_s),
-            scripts=lua,
-            checking=asyncio.Lock(),
-            draining=asyncio.Event(),
-        )
-        for part in (
-            ledger.run_reserve(),
-            ledger.run_settle(),
-            directory.run(),
-            relay.run(),
-            custody.run(),
-            key_watch.run(),
-            stores.clocks.watch(),
-            reach.run(),
-            watch_open_files(settings.open_files_alert_percent),
-        ):
-            group.create_task(part)
-        yield
-        await settler.drained(UNTIL_RELEASED_S)
+        yield _Ground(stores, lua, Queue.of(settings, enqueuing, large=enqueuing_large), catalogue, directory)
+
+
+def _wired(ground: _Ground, ledger: Ledger, settler: Settler, group: asyncio.TaskGroup, settings: Settings) -> Services:
+    pool, client = ground.stores.pool, ground.stores.redis
+    relay = Relay(client, ground.lua, settings, new_id("web"))
+    bodies = Bodies(settings)
+    submitter = Submitter(ledger, ground.queue, settler, group, bodies, settings)
+    return Services(
+        settings=settings,
+        pool=pool,
+        redis=client,
+        catalogue=ground.catalogue,
+        bodies=bodies,
+        admissions=FairTurns(settings.admissions_at_once),
+        authenticator=Authenticator(pool, settings, ledger.distrust_connections),
+        operator_auth=OperatorAuth(pool, settings),
+        key_watch=KeyWatch(pool, settings),
+        directory=ground.directory,
+        reach=Reach(pool, client, settings),
+        queue=ground.queue,
+        submitter=submitter,
+        ledger=ledger,
+        chains=Chains(pool, client, bodies, settings),
+        relay=relay,
+        follow_up=FollowUp(pool, submitter, relay.channel, settings),
+        abandoned=Abandoned(ground.queue, relay, group, settings),
+        custody=Custody(pool, ground.lua, submitter, settings, relay.channel),
+        uploads=Uploads(settings),
+        lists=Lists(settings.lists_within_s),
+        scripts=ground.lua,
+        checking=asyncio.Lock(),
+        draining=asyncio.Event(),
+    )
