@@ -6,7 +6,10 @@ import pytest
 
 from api.manual import error_catalogue
 from api.manual import pages as manual
+from shared.catalogue.models import load_catalogue
 from shared.errors import NotFound, RebootError
+from shared.input_tokens import TOKENS_PER_MESSAGE_BOUND, TOKENS_PER_RESULT_BOUND, TOKENS_PER_TOOL_BOUND
+from workers.request.incoming import BYTES_PER_TOKEN_MAX, SLACK_BYTES
 
 CONTRACT = {
     (400, "invalid_request"),
@@ -84,6 +87,15 @@ def test_the_page_of_a_folder_lists_its_pages_and_the_landing_page_leads_to_it(f
 def test_only_pages_that_are_there_are_read(name: str) -> None:
     with pytest.raises(NotFound):
         manual.page("guides", name)
+
+
+def test_the_billing_page_says_the_bounds_that_hold() -> None:
+    text = " ".join((manual.PAGES / "billing.md").read_text(encoding="utf-8").split())
+    images = [model.image_tokens for model in load_catalogue() if model.image_tokens]
+    assert f"more than {SLACK_BYTES:,} bytes and {BYTES_PER_TOKEN_MAX} for each token of the limit" in text
+    assert f"{TOKENS_PER_MESSAGE_BOUND} for each message, {TOKENS_PER_TOOL_BOUND} for each tool call" in text
+    assert f"{TOKENS_PER_RESULT_BOUND} for its result" in text
+    assert f"{min(images):,} to {max(images):,}, depending on the model" in text
 
 
 def test_no_page_loads_anything_from_elsewhere() -> None:
