@@ -37,8 +37,8 @@ class Unpaced:
     def take_turns(self, _: str) -> bool:
         return False
 
-    async def throttled(self, *_: object) -> None:
-        pass
+    async def throttled(self, *_: object, is_repeat: bool) -> bool:
+        return not is_repeat
 
     async def used_up(self, *_: object) -> None:
         pass

@@ -66,8 +66,7 @@ class Call:
     async def failed(self, error: RebootError, *, is_repeat: bool = False) -> None:
         """Note that the call failed. A waiting time that the vendor named applies to all calls of the model at this
         upstream, and in this process at once, before other workers learn of it. If the vendor throttles the repeat of a
-        call, only its request waits: some requests are refused for ever, for example because one alone has more tokens
-        than the vendor allows in a minute, and they must not keep all others from the model.
+        call while it answers others, only its request waits (`pace.lua`).
         """
         UPSTREAM_CALLS.labels(self.route.name, error.code).inc()
         outcome = outcome_of(error)
@@ -76,14 +75,15 @@ class Call:
         self._release()
         if isinstance(error, ModelRetired | NotHere):
             self._routes.leave_aside(self.route)
-        if is_repeat and isinstance(error, Throttled):
-            return
         cool_s, pace = error.asked_wait_s or 0.0, self.route.pace_name
-        if cool_s and outcome in {"f", "n"}:
+        is_repeat = is_repeat and isinstance(error, Throttled)
+        if cool_s and outcome in {"f", "n"} and not is_repeat:
             self._routes.states.cool(pace, cool_s)
         if isinstance(error, ProviderBusy):
             took_s = self._took_s() if isinstance(error, Throttled) else None
-            await self._routes.paces.throttled(pace, error.retry_after_s or 0, cool_s, took_s)
+            waits = error.retry_after_s or 0, cool_s, took_s
+            if await self._routes.paces.throttled(pace, *waits, is_repeat=is_repeat) and cool_s and is_repeat:
+                self._routes.states.cool(pace, cool_s)
         elif cool_s:
             await self._routes.paces.used_up(pace, cool_s, cool_s)
 

@@ -31,6 +31,8 @@ class Pace(NamedTuple):
 
     limit: int
     wait_s: float
+    learned: bool = True
+    """False if the reported refusal was left out of account."""
 
 
 class CallTurn(NamedTuple):
@@ -77,16 +79,24 @@ class Paces:
             self._told.set()
 
     async def throttled(
-        self, name: str, retry_after_s: float, cool_s: float = 0.0, took_s: float | None = None
-    ) -> None:
+        self,
+        name: str,
+        retry_after_s: float,
+        cool_s: float = 0.0,
+        took_s: float | None = None,
+        *,
+        is_repeat: bool = False,
+    ) -> bool:
         """Note that the vendor refused a call because there are too many, and wants none at all for `cool_s`. Calls go
         one after the other from now on if the vendor itself said so, for a call that began `took_s` ago. The report is
-        lost while Redis is away.
+        lost while Redis is away. False if that is the request's own trouble: its call `is_repeat` of one that was refused
+        before, while calls of others are answered.
         """
         if name in self._lines:
             await self._report(name)
         self._began_at.pop(name, None)
-        await self._report(name, "throttled", retry_after_s, cool_s, -1 if took_s is None else took_s)
+        took_s = -1 if took_s is None else took_s
+        return await self._report(name, "throttled", retry_after_s, cool_s, took_s, is_repeat=is_repeat)
 
     def take_turns(self, name: str) -> bool:
         """Whether calls go one after the other, as far as is known here."""
@@ -139,25 +149,40 @@ class Paces:
             await self._report(name)
 
     async def _report(
-        self, name: str, refusal: Refusal = "", wait_s: float = 0, cool_s: float = 0, took_s: float = 0
-    ) -> None:
+        self,
+        name: str,
+        refusal: Refusal = "",
+        wait_s: float = 0,
+        cool_s: float = 0,
+        took_s: float = 0,
+        *,
+        is_repeat: bool = False,
+    ) -> bool:
         successes = 0 if refusal else self._succeeded.pop(name, 0)
         if successes:
             took_s = time.monotonic() - self._began_at.pop(name, time.monotonic())
         try:
-            await self._ask(name, successes, refusal, wait_s, cool_s, took_s)
+            return (await self._ask(name, successes, refusal, wait_s, cool_s, took_s, is_repeat=is_repeat)).learned
         except Unavailable:
-            return  # the pace is learned again
+            return True  # the pace is learned again
 
     async def _ask(
-        self, name: str, successes: int, refusal: Refusal = "", wait_s: float = 0, cool_s: float = 0, took_s: float = 0
+        self,
+        name: str,
+        successes: int,
+        refusal: Refusal = "",
+        wait_s: float = 0,
+        cool_s: float = 0,
+        took_s: float = 0,
+        *,
+        is_repeat: bool = False,
     ) -> Pace:
         times = [int(wait_s * 1000), self._start, self._max, LIVE_MS, math.ceil(cool_s * 1000)]
-        arguments = [successes, refusal, *times, name, math.floor(took_s * 1000)]
-        limit, wait_ms, in_line = await self._scripts.call("pace", [keys.pace(name), keys.COOLING], arguments)
+        arguments = [successes, refusal, *times, name, math.floor(took_s * 1000), int(is_repeat)]
+        limit, wait_ms, in_line, learned = await self._scripts.call("pace", [keys.pace(name), keys.COOLING], arguments)
         self._limits[name] = limit
         if in_line:
             self._lines.add(name)
         else:
             self._lines.discard(name)
-        return Pace(limit, wait_ms / 1000)
+        return Pace(limit, wait_ms / 1000, bool(learned))

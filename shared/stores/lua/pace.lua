@@ -17,7 +17,10 @@
 --       7 ms for which the vendor wants no calls at all   8 the pace's name
 --       9 ms since the refused call began, or since the last of the answered calls began; below 0 when a vendor in trouble refused the
 --       call, which says nothing about a limit
--- returns { limit, ms until the next call may be made, 1 if calls go one after the other, else 0 }
+--       10 1 if a request repeats a call that was refused before, else 0. While others are answered, the refusal of a repeat teaches
+--       nothing: some requests are refused for ever, for example because one alone has more tokens than the vendor allows in a minute
+-- returns { limit, ms until the next call may be made, 1 if calls go one after the other, else 0, 0 if the refusal teaches nothing, else 1 }
+local OTHERS = 3 -- answers since the last refusal that count as "others are answered"
 local SHRINKS, GROWS, GROWS_AT_FIRST, GROWS_MOST = 0.99, 1.25, 2, 1.5
 local GAP_MIN, GAP_MAX, FORGOTTEN = 5, 5000, 60000
 local time = redis.call('TIME')
@@ -31,6 +34,9 @@ local gap, next_at, round = tonumber(known[5] or 0), tonumber(known[6] or 0), to
 local taken, refused, answers = tonumber(known[8] or 0), tonumber(known[9] or 0), tonumber(known[10] or 0)
 local successes, wait, cool, ago = tonumber(ARGV[1]), tonumber(ARGV[3]), tonumber(ARGV[7]), tonumber(ARGV[9])
 
+if ARGV[10] == '1' and (gap == 0 or answers >= OTHERS) then
+  return { math.max(1, math.floor(limit)), math.max(0, wait_until - now), gap > 0 and 1 or 0, 0 }
+end
 if ARGV[2] ~= '' then
   wait_until = math.max(wait_until, now + wait)
 end
@@ -74,4 +80,4 @@ end
 if cool > 0 then
   redis.call('ZADD', KEYS[2], 'GT', now + cool, ARGV[8])
 end
-return { math.max(1, math.floor(limit)), math.max(0, wait_until - now), gap > 0 and 1 or 0 }
+return { math.max(1, math.floor(limit)), math.max(0, wait_until - now), gap > 0 and 1 or 0, 1 }

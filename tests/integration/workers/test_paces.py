@@ -128,6 +128,18 @@ async def test_a_turn_stands_until_another_call_is_refused(paces: Paces, model: 
     assert not (await paces.turn({model: 0.0}, 0, round=turn.round)).taken
 
 
+@pytest.mark.parametrize(("answers", "learned"), [(0, True), (3, False)])
+async def test_the_refusal_of_a_repeat_counts_only_while_nobody_else_is_answered(
+    paces: Paces, model: str, answers: int, *, learned: bool
+) -> None:
+    assert await paces.throttled(model, 0, 0, 0)
+    await told(paces, model, answers)
+    turn = await paces.turn({model: 0.0}, LATER_S)
+    await asyncio.sleep(0.002)  # the refused call begins after the refusal before
+    assert await paces.throttled(model, 9, 9, 0, is_repeat=True) is learned
+    assert (await paces.turn({model: 0.0}, 0, round=turn.round)).taken is not learned
+
+
 async def test_refusals_of_calls_that_were_under_way_together_teach_once_and_a_wait_only_grows(
     paces: Paces, model: str
 ) -> None:

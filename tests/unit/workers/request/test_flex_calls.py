@@ -58,8 +58,9 @@ class Told:
     def succeeded(self, model: str, *_: float) -> None:
         self.paced.append((model, "succeeded"))
 
-    async def throttled(self, model: str, *_: float | None) -> None:
+    async def throttled(self, model: str, *_: float | None, is_repeat: bool) -> bool:
         self.paced.append((model, "throttled"))
+        return not is_repeat
 
     async def zmscore(self, _: str, ids: list[str]) -> list[None]:
         return [None for _ in ids]

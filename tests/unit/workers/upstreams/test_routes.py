@@ -34,8 +34,9 @@ class Windows(Unpaced):
     def known(self, name: str) -> int:
         return self._limits.get(name.partition("/")[0], 1)
 
-    async def throttled(self, *_: object) -> None:
-        self.cooled_first = self.cools_for(f"b/{MODEL.name}") > 0
+    async def throttled(self, *_: object, is_repeat: bool) -> bool:
+        self.cooled_first = not is_repeat and self.cools_for(f"b/{MODEL.name}") > 0
+        return not is_repeat
 
     def take_turns(self, name: str) -> bool:
         return name.partition("/")[0] in self.turns
