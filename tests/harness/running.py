@@ -13,6 +13,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from shared.vendors import VARIABLE_PREFIXES
 from tests.harness.support import DEADLINE_S, POLL_S, eventually, free_port, is_running
 
@@ -62,11 +64,10 @@ class Running:
 
     def descendants(self) -> list[int]:
         """Every process below this one; those that have a session of their own too."""
-        found, new = [], [self.process.pid]
-        while new:
-            new = [pid for parent in new for pid in _children(parent)]
-            found += new
-        return found
+        try:
+            return [one.pid for one in psutil.Process(self.process.pid).children(recursive=True)]
+        except psutil.NoSuchProcess:
+            return []
 
     async def stopped(self, number: signal.Signals = signal.SIGTERM) -> int:
         """Signal it and wait for its end."""
@@ -113,16 +114,4 @@ async def none_runs(pids: list[int]) -> None:
 
 
 def command_line(pid: int) -> list[str]:
-    return Path(f"/proc/{pid}/cmdline").read_text(encoding="utf-8").rstrip("\0").split("\0")
-
-
-def _children(parent: int) -> list[int]:
-    found = []
-    for entry in Path("/proc").iterdir():
-        with contextlib.suppress(OSError):
-            if (
-                entry.name.isdigit()
-                and int((entry / "stat").read_text("utf-8").rpartition(")")[2].split()[1]) == parent
-            ):
-                found.append(int(entry.name))
-    return found
+    return list(psutil.Process(pid).cmdline())

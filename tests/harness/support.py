@@ -9,6 +9,8 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TypeVar
 
+import psutil
+
 T = TypeVar("T")
 DEADLINE_S = 30.0
 POLL_S = 0.02
@@ -33,10 +35,9 @@ async def eventually(ask: Callable[[], T | None], what: str, deadline_s: float =
 def is_running(pid: int) -> bool:
     """Whether the process lives; one that has ended and only waits to be collected does not."""
     try:
-        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8")
-    except OSError:
+        return psutil.Process(pid).status() not in {psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD}
+    except psutil.NoSuchProcess:
         return False
-    return stat.rpartition(")")[2].split()[0] not in "ZX"
 
 
 async def eventually_true(ask: Callable[[], Awaitable[T | None]], what: str, deadline_s: float = DEADLINE_S) -> T:
