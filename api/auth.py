@@ -11,6 +11,7 @@ import asyncpg
 from shared import clock
 from shared.errors import InvalidApiKey, PermissionDenied, Unavailable
 from shared.ledger.api_keys import HINT, ApiKey, find_key, split_key
+from shared.newest import keep_newest
 from shared.runtime.metrics import STAGE_SECONDS
 from shared.stores.postgres import BUSY, UNREACHABLE, KeptSession
 
@@ -77,10 +78,7 @@ class Authenticator:
             raise Unavailable("Keys cannot be checked now: try again shortly.") from error
         finally:
             await session.release()
-        self._cache.pop(key_id, None)
-        while len(self._cache) >= self._cache_max:
-            del self._cache[next(iter(self._cache))]  # the oldest entry
-        self._cache[key_id] = (asked_at + self._live_s, key)
+        keep_newest(self._cache, key_id, (asked_at + self._live_s, key), self._cache_max)
         return key
 
 

@@ -11,6 +11,7 @@ import structlog
 
 from shared import clock, tokens
 from shared.errors import InvalidApiKey, PermissionDenied, RateLimited
+from shared.newest import keep_newest
 from shared.operators.operators import HINT, Scope, Token, find_token, split_token
 from shared.stores.postgres import reached
 
@@ -72,11 +73,9 @@ class OperatorAuth:
     def _count(self, whose: str) -> None:
         """Count a wrong token. Raises `RateLimited` if there are too many."""
         now = time.monotonic()
-        since, count = self._guesses.pop(whose, (now, 0))
+        since, count = self._guesses.get(whose, (now, 0))
         since, count = (since, count + 1) if since + WINDOW_S > now else (now, 1)
-        while len(self._guesses) >= ADDRESSES_MAX:
-            del self._guesses[next(iter(self._guesses))]
-        self._guesses[whose] = since, count
+        keep_newest(self._guesses, whose, (since, count), ADDRESSES_MAX)
         if count == self._guesses_max + 1:
             log.warning("operators' tokens are guessed", address=whose, guesses=count, alert=True)
         if count > self._guesses_max:

@@ -7,18 +7,18 @@ round reads a bounded number of rows, and every batch gets its turn.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 import asyncpg
 
 from shared.batches.queries import BATCHES
 from shared.lanes import Feed
+from shared.newest import Value, keep_newest
 from shared.stores.postgres import Connection
 
 ACCOUNTS_PER_ROUND = 50
 CURSORS_PER_ACCOUNT = 20
 REMEMBERED_MAX = 10_000
-Value = TypeVar("Value")
 
 
 class Page(NamedTuple):
@@ -83,7 +83,4 @@ class Turns:
 
 def remember(known: dict[str, Value], key: str, value: Value) -> None:
     """Store the value as the newest; if there are too many, the oldest are forgotten."""
-    known.pop(key, None)
-    known[key] = value
-    if len(known) > REMEMBERED_MAX:
-        del known[next(iter(known))]
+    keep_newest(known, key, value, REMEMBERED_MAX)
