@@ -111,7 +111,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     upstream_open_s: float = 10.0
     upstream_open_max_s: float = 120.0
     upstream_ramp_max: int = 64  # a recovering upstream counts as closed from this many calls at once
-    upstream_permit_s: float = 10.0  # when a permit expires whose worker died during its call
+    # when a permit expires whose worker died during its call; living workers renew theirs every second. Not longer than
+    # `upstream_wait_s`, so that a request that waits for such a call is not refused before the next one is made
+    upstream_permit_s: float = 5.0
     upstream_probe_s: float = 15.0  # time in which a streamed call that tries an upstream must have its first byte
     # how long a request waits in the queue for an upstream, twice that while another request tries one; if none opens
     # within that time: 503

@@ -23,6 +23,7 @@ from workers.request.billing import Received
 from workers.request.next_call import NextCall
 from workers.upstreams.paces import CallTurn
 from workers.upstreams.routes import NoneAvailable, Route
+from workers.upstreams.states import REFRESH_S
 
 SETTINGS = Settings(database_url="", redis_url="", upstream_wait_s=5, retry_in_place_s=1)
 ROUTE = Route(Upstream(name="openai", provider="openai"), provider=None, model=a_job().model, pace_name="p")  # type: ignore[arg-type]
@@ -147,6 +148,10 @@ async def test_who_would_wait_for_too_long_is_told_at_once(
 ) -> None:
     with pytest.raises(kind, match=told):
         await next_call(closed, ROUTE, waited_s=waited_s).first()
+
+
+def test_a_request_that_waits_while_another_tries_an_upstream_outlasts_the_permit_of_a_dead_worker() -> None:
+    assert REFRESH_S < SETTINGS.upstream_permit_s <= SETTINGS.upstream_wait_s
 
 
 async def test_the_wait_goes_on_where_it_was_when_it_is_continued_from_the_queue() -> None:
