@@ -9,7 +9,8 @@ from aiohttp import web
 from api.http.state import RESULTS, SETTINGS
 from api.http.writing import NDJSON, BodyWriter
 from api.services import SERVICES
-from shared.batches.batches import Batch, Result, read_results
+from shared.batches.batches import Batch
+from shared.batches.results import Result, read_results
 from shared.errors import Overloaded
 from shared.runtime.byte_budget import HeldBytes
 

@@ -14,8 +14,9 @@ from api.http.multipart import file_form
 from api.http.reading import refuse_too_large
 from api.services import SERVICES
 from shared import clock
-from shared.batches.batches import bad_lines_of, cancel_batch, find_batch, list_batches, require_results
-from shared.batches.results import result_line
+from shared.batches.batches import bad_lines_of, cancel_batch, find_batch, list_batches
+from shared.batches.result_lines import result_line
+from shared.batches.results import require_results
 from shared.lanes import ServiceTier
 
 ROWS = 50

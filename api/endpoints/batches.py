@@ -18,14 +18,9 @@ from api.formats.parsing import parse_query
 from api.http.reading import refuse_compressed, refuse_too_large
 from api.http.writing import answer
 from api.services import SERVICES, Services
-from shared.batches.batches import (
-    cancel_batch,
-    find_batch,
-    line_number,
-    list_batches,
-    require_results,
-)
-from shared.batches.results import result_line
+from shared.batches.batches import cancel_batch, find_batch, list_batches
+from shared.batches.result_lines import result_line
+from shared.batches.results import line_number, require_results
 from shared.errors import UnsupportedMediaType
 from shared.lanes import ServiceTier
 from shared.ledger.api_keys import ApiKey

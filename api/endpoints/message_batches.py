@@ -28,15 +28,9 @@ from api.http.caller import base_url_of
 from api.http.reading import refuse_too_large, refuse_unsupported
 from api.http.writing import answer
 from api.services import SERVICES, Services
-from shared.batches.batches import (
-    Batch,
-    cancel_batch,
-    find_batch,
-    list_batches,
-    list_newer_batches,
-    require_results,
-)
+from shared.batches.batches import Batch, cancel_batch, find_batch, list_batches, list_newer_batches
 from shared.batches.deletion import delete_batch
+from shared.batches.results import require_results
 from shared.errors import Conflict, InvalidRequest
 
 LIMIT_DEFAULT, LIMIT_MAX = 20, 1_000

@@ -35,9 +35,10 @@ from api.http.reading import idempotency_key, refuse_too_large
 from api.http.state import ASKED_BY
 from api.http.writing import answer
 from api.services import SERVICES, Services
-from shared.batches.batches import Batch, Result, delete_output, find_batch
+from shared.batches.batches import Batch, delete_output, find_batch
 from shared.batches.files import File, begin_file, delete_file, find_file, forget_file, list_files, require_credit
 from shared.batches.quota import Announced
+from shared.batches.results import Result
 from shared.errors import IdempotencyMismatch, InvalidRequest, NotFound
 
 FORM_BYTES = 65_536

@@ -16,9 +16,10 @@ from aiobotocore.config import AioConfig
 from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
 
 from shared import clock
-from shared.batches.batches import Batch, batch_from_row, results_of
+from shared.batches.batches import Batch, batch_from_row
 from shared.batches.queries import BATCHES
-from shared.batches.results import result_line
+from shared.batches.result_lines import result_line
+from shared.batches.results import results_of
 from shared.errors import Gone
 from shared.vendors import AWS_KEYS
 from workers.providers.bedrock.client import TracedSession

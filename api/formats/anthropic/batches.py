@@ -14,7 +14,8 @@ from api.formats.anthropic.chat import parse_message
 from api.formats.anthropic.errors import AnthropicFailure, failure
 from api.formats.asked import CUSTOM_ID_LENGTH_MAX, Asked
 from shared import clock
-from shared.batches.batches import Batch, Result, results_kept_until, unpack_ask
+from shared.batches.batches import Batch, unpack_ask
+from shared.batches.results import Result, results_kept_until
 from shared.errors import InvalidRequest, error_body
 from shared.job import unpack_answer
 from shared.json_lines import json_line

@@ -13,8 +13,9 @@ from api.formats.openai.answers import completion
 from api.formats.openai.files import ERRORS, OUTPUT, Endpoint, output_id, seconds_of
 from api.formats.openai.labels import Labels, refuse_nul
 from api.formats.responses.shown import response_json
-from shared.batches.batches import Batch, Result, unpack_ask
+from shared.batches.batches import Batch, unpack_ask
 from shared.batches.files import LineError
+from shared.batches.results import Result
 from shared.errors import error_body
 from shared.job import unpack_answer
 from shared.json_lines import json_line

@@ -12,8 +12,9 @@ from api.formats.asked import ParsedLine
 from api.formats.openai.chat import parse_completion
 from api.formats.parsing import parse
 from api.formats.responses.chat import parse_response_line
-from shared.batches.batches import Batch, require_results, results_kept_until
+from shared.batches.batches import Batch
 from shared.batches.files import File
+from shared.batches.results import require_results, results_kept_until
 from shared.errors import InvalidRequest, NotFound
 from shared.patterns import in_words
 

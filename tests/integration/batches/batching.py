@@ -11,10 +11,11 @@ import msgspec
 import redis.asyncio
 
 from api.batches.creation import NewBatch, create_batch
-from shared.batches.batches import Ask, Batch, Result, pack_ask, results_of
+from shared.batches.batches import Ask, Batch, pack_ask
 from shared.batches.files import Contents, File, Line, add_lines, begin_file, finish_file
 from shared.batches.queries import BATCHES
 from shared.batches.quota import Announced
+from shared.batches.results import Result, results_of
 from shared.chat import NO_TOOLS, Message, Sampling
 from shared.errors import InvalidRequest
 from shared.ids import new_id

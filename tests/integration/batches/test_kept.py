@@ -11,16 +11,9 @@ import pytest
 
 from api.formats.openai.files import output_object
 from api.requests.log import find_answer
-from shared.batches.batches import (
-    RESULTS_PER_READ,
-    Batch,
-    find_batch,
-    line_number,
-    require_results,
-    results_kept_until,
-    results_of,
-)
+from shared.batches.batches import Batch, find_batch
 from shared.batches.files import delete_file, drop_file, find_file
+from shared.batches.results import RESULTS_PER_READ, line_number, require_results, results_kept_until, results_of
 from shared.errors import Gone, NotFound
 from shared.job import Done, KeptAnswer, pack
 from shared.money import Usage

@@ -15,8 +15,9 @@ from arq.connections import ArqRedis
 from asyncpg import Pool
 from structlog.testing import capture_logs
 
-from shared.batches.batches import Ask, Batch, Result, find_batch, pack_ask
+from shared.batches.batches import Ask, Batch, find_batch, pack_ask
 from shared.batches.queries import BATCHES
+from shared.batches.results import Result
 from shared.catalogue.models import load_catalogue
 from shared.chat import NO_TOOLS, ImagePart, ImageUrl, Message, Sampling
 from shared.ledger.ledger import Ledger

@@ -8,8 +8,9 @@ from collections.abc import AsyncIterator
 import asyncpg
 import pytest
 
-from shared.batches.batches import RESULTS_PER_READ, Batch, find_batch, read_results, results_of
+from shared.batches.batches import Batch, find_batch
 from shared.batches.queries import BATCHES
+from shared.batches.results import RESULTS_PER_READ, read_results, results_of
 from tests.integration.batches.batching import BAD, a_batch, a_batch_of, an_item, feed, the_end_of
 from tests.integration.ledger.plans import PLAN_CACHE_MODES, plan_of, rows_read
 from tests.integration.ledger.scratch import Scratch

@@ -10,9 +10,10 @@ import asyncpg
 import msgspec
 import pytest
 
-from shared.batches.batches import batch_from_row, find_batch, results_kept_until
+from shared.batches.batches import batch_from_row, find_batch
 from shared.batches.files import File, Line, add_lines
 from shared.batches.queries import BATCHES
+from shared.batches.results import results_kept_until
 from shared.ids import new_id
 from shared.ledger.api_keys import revoke_key
 from shared.ledger.check import check_ledger

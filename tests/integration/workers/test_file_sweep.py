@@ -13,7 +13,7 @@ from api.formats.openai.batches import output_line
 from shared.batches.batches import Batch, find_batch
 from shared.batches.files import Line, add_lines, begin_file, delete_file, drop_file
 from shared.batches.quota import LINE_BYTES
-from shared.batches.results import result_line
+from shared.batches.result_lines import result_line
 from shared.job import Done, KeptAnswer, pack
 from shared.money import Usage
 from shared.stores.lock_numbers import Lock

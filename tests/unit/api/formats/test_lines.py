@@ -10,8 +10,9 @@ import pytest
 
 from api.formats.native.streams import ServerSentEvents
 from api.formats.openai.batches import output_line
-from shared.batches.batches import Ask, Batch, Result, pack_ask
-from shared.batches.results import result_line
+from shared.batches.batches import Ask, Batch, pack_ask
+from shared.batches.result_lines import result_line
+from shared.batches.results import Result
 from shared.chat import NO_TOOLS, Message, Sampling, ToolCall
 from shared.errors import ProviderError
 from shared.job import Chunk, Done, Failed, KeptAnswer, pack
