@@ -1,4 +1,4 @@
-"""The service as it is deployed: two front doors, three workers, the simulator and stores, all real processes."""
+"""The service as it is deployed: two front doors, two workers, the simulator and stores, all real processes."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ ENVIRONMENT = {
     "LOG_LEVEL": "debug",
     "RETENTION_EVERY_S": "0.5",
     "IDLE_WAIT_S": "0.2",
-    "BATCH_LOOK_EVERY_S": "0.1",
+    "BATCH_LOOK_EVERY_S": "0.3",  # each look of each worker costs, also when no batch runs
     "KEY_ENDS_EVERY_S": "0.2",
     "CONSOLE_SIGN_INS_PER_MINUTE": "6000",
     "KEYS_PER_ACCOUNT_MAX": str(KEYS_PER_ACCOUNT_MAX),
@@ -50,7 +50,7 @@ ENVIRONMENT = {
 @pytest.fixture(scope="package")
 async def cluster(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Cluster]:
     async with running_cluster(
-        tmp_path_factory.mktemp("service"), ENVIRONMENT, doors=2, workers=3, direct=True
+        tmp_path_factory.mktemp("service"), ENVIRONMENT, doors=2, workers=2, direct=True
     ) as running:
         yield running
 
