@@ -1,4 +1,4 @@
-"""The service as it is deployed: two front doors, two workers, the simulator and stores, all real processes."""
+"""The service as it is deployed: two front doors, three workers, the simulator and stores, all real processes."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ ENVIRONMENT = {
 @pytest.fixture(scope="package")
 async def cluster(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Cluster]:
     async with running_cluster(
-        tmp_path_factory.mktemp("service"), ENVIRONMENT, doors=2, workers=2, direct=True
+        tmp_path_factory.mktemp("service"), ENVIRONMENT, doors=2, workers=3, direct=True
     ) as running:
         yield running
 
