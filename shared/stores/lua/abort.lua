@@ -1,9 +1,9 @@
--- Ask for a job to be aborted, in the way arq does; an ask that nobody answered is forgotten after a while. A job that was
+-- Ask for a job to be aborted, in the way arq does; a mark that nobody answered expires after a while. A job that was
 -- claimed before and belongs to nobody now, because it waits until its vendor may be asked again, becomes due at once: the next
 -- claim drops it.
 --
 -- KEYS  1 run (hash)   2 arq's abort set (sorted set: id by the time of the ask, Unix ms)
--- ARGV  1 id   2 how long an ask is kept, ms
+-- ARGV  1 id   2 how long the mark is kept, ms
 --       3 channel of the front door that has no reader any more: nothing is asked when another front door has one; empty to ask in
 --       any case. A front door that died does not say so, so its requests run on
 -- returns 1 when it is to be aborted, else 0
