@@ -91,7 +91,7 @@ def create_app(settings: Settings) -> web.Application:
 
 
 class _Ground(NamedTuple):
-    """What the services stand on."""
+    """The stores, connections and data that the services use."""
 
     stores: Stores[redis.asyncio.Redis]
     lua: Scripts

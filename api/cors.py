@@ -23,7 +23,7 @@ NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,100}")
 """The pattern of a header's name."""
 NAMES_MAX = 64
 MAX_AGE_S = 7_200
-"""How long a browser remembers a preflight; Chrome allows no more."""
+"""The time for which a browser may remember a preflight, in seconds; Chrome allows no more."""
 
 
 @web.middleware

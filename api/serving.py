@@ -112,7 +112,7 @@ def _watch_over(services: Services, logged: LoggedRequest, wanted: Wanted) -> No
 
 
 def _forget(wanted: Wanted, body: Body) -> None:
-    """Free what only the vendor is sent: the job has it now."""
+    """Free the memory of the question and of what is kept: the job has both now."""
     wanted.question = wanted.kept = None
     body.shrink(wanted.form.held_bytes)
 

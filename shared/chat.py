@@ -220,7 +220,7 @@ NO_TOOLS = Tools()
 
 
 class Chat(msgspec.Struct, frozen=True):
-    """What a model is asked, whichever model it is: the messages, how they are to be answered, and with which tools."""
+    """The question to a model, of whichever vendor: the messages, the options for the answer, and the tools."""
 
     messages: Sequence[Message]
     sampling: Sampling = Sampling()

@@ -64,7 +64,7 @@ class RebootError(Exception):
     advice: ClassVar[str] = (
         "Look at `GET /api/requests/{id}`, then ask again; tell the operator its id if that goes on."
     )
-    """What a caller can do, for the manual; the message of one error is more precise."""
+    """The advice to callers in the manual; the message of one error is more precise."""
 
     def __init__(self, message: str, *, retry_after_s: float | None = None, **details: str) -> None:
         super().__init__(message)

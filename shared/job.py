@@ -93,7 +93,7 @@ class Job(JobHead, frozen=True, kw_only=True):
 
     @property
     def chat(self) -> Chat:
-        """What the model is asked."""
+        """The question to the model."""
         return Chat(self.messages, self.sampling, self.tools)
 
     def at_next(self, tried: tuple[Tried, ...]) -> Job:

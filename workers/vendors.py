@@ -79,7 +79,7 @@ class Vendors:
         return self.upstreams.of_all(self.models)
 
     def offer(self) -> Announcement:
-        """What the worker can call now. An upstream is left out if the worker has no credentials for it."""
+        """The services and upstreams that the worker can call now; those without credentials are left out."""
         served = {one.place: one.service for one in self.models if self.held.can_call(one, self.upstreams.of(one))}
         services = tuple(sorted(set(served.values())))
         unserved = tuple(one.place for one in self.models if one.service in services and one.place not in served)
@@ -88,7 +88,7 @@ class Vendors:
         return Announcement(services, fingerprints, {one.name: one.provider for one in rows}, unserved)
 
     def queues_of(self, settings: Settings) -> tuple[QueueName, ...]:
-        """Those of the settings' queues whose provider this process can call; other workers serve the rest."""
+        """The queues of the settings whose provider this process can call; other workers serve the rest."""
         services = self.offer().services
         callable_here = {model.provider for model in self.models if model.service in services}
         return tuple(queue for queue in settings.worker_queues if provider_of(queue) in callable_here)

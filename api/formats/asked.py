@@ -50,7 +50,7 @@ class Form(Protocol):
 
 
 class Earlier(msgspec.Struct, frozen=True, kw_only=True):
-    """What is stored of an earlier response: `told` and `input` as in `KeptInput`, and the answer, which is None if
+    """The stored parts of an earlier response: `told` and `input` as in `KeptInput`, and the answer, which is None if
     there is none.
     """
 
@@ -103,7 +103,7 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     continues: Continuation | None = None
     """The earlier responses that the request continues; `messages` is incomplete until they are read."""
     kept: KeptInput | None = None
-    """What Postgres keeps of the request beside its answer; None if nothing is kept."""
+    """The part of the request that Postgres keeps beside its answer; None if nothing is kept."""
     background: bool = False
     """Whether the request runs on if its reader leaves."""
     at_once: Callable[[str, str], bytes] | None = None
@@ -117,7 +117,7 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def chat(self) -> Chat:
-        """What the model is asked."""
+        """The question to the model."""
         return Chat(self.messages, self.sampling, self.tools)
 
     def name_of(self, option: str) -> str:

@@ -52,8 +52,8 @@ def _told_of(cls: type) -> dict[str, str]:
 
 @cache
 def _classes_of(module: str) -> dict[str, dict[str, str]]:
-    """The same for every class of a module, by qualified name. A module is parsed once, because `inspect.getsource` parses it
-    for each of its classes.
+    """Field texts of every class of a module, by its qualified name. A module is parsed once, because `inspect.getsource`
+    parses it for each of its classes.
     """
     return dict(_classes_in(ast.parse(inspect.getsource(sys.modules[module])).body, ""))
 

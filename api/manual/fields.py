@@ -230,7 +230,7 @@ def _parsed(parse: Callable[[bytes], Asked], body: Mapping[str, Any]) -> Asked |
 
 
 def outcome(asked: Asked, model: Model, catalogue: Catalogue, settings: Settings) -> Outcome:
-    """What becomes of the fields of `asked` with `model`."""
+    """The outcome for the fields of `asked` if `model` is asked."""
     try:
         fitted, served = fit_to_model(asked, model, settings)
         at_tier(asked, served, catalogue)

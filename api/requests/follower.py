@@ -1,4 +1,5 @@
-"""Reads one request's events for its caller: live ones from the channel, for speed, and the journal, for truth.
+"""Reads one request's events for its caller: live ones from the channel, because it is fast, and others from the
+journal, because it is complete.
 
 A follower accepts only the next sequence number. After a gap, a lost subscription, or a second of silence, and if there is
 no room for events because the reader is slow or the events are large, it reads the journal instead.

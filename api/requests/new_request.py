@@ -1,4 +1,4 @@
-"""A new request and what becomes of it: what is reserved for it, its job, and what is left of it once it is enqueued."""
+"""A new request, the reservation and the job that are made of it, and the part that is still needed once it is enqueued."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class NewRequest(msgspec.Struct, frozen=True, kw_only=True):
     nothing.
     """
     kept: KeptInput | None = None
-    """What is kept in Postgres with the answer."""
+    """The part of the request that is kept in Postgres with the answer; None if nothing is kept."""
     chain: Chain | None = None
     """The chain, if the request names fallback models; `model` is the first of them that is served now."""
     idempotency_key: bytes | None = None
@@ -71,7 +71,7 @@ class Admitted(msgspec.Struct, frozen=True):
 
 
 def reservation_of(request: NewRequest, settings: Settings) -> Reservation:
-    """What is asked of the ledger: a hold for the request's upper bound."""
+    """The request to the ledger for a hold of the most that the request can cost."""
     model = request.model
     created = created_at(request.id)
     deadline = created + timedelta(seconds=settings.deadline_s(model.service_tier))

@@ -221,5 +221,5 @@ class Submitter:
 
 
 def _share(request: NewRequest) -> str:
-    """What the account's share of its queue is remembered by."""
+    """The name under which the account's share of its queue is remembered."""
     return f"{keys.queue(request.model.provider, request.lane)} {request.key.account_id}"

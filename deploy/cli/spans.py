@@ -20,7 +20,7 @@ def span(seconds: float) -> str:
 
 
 def from_now(moment: datetime | None, now: datetime) -> str | None:
-    """How far a time lies ahead or back, as short text; None for None."""
+    """The distance of a time from now, ahead or back, as short text; None for None."""
     if moment is None:
         return None
     seconds = (moment - now).total_seconds()

@@ -73,10 +73,10 @@ class Spoken:
 
 
 class Policy(msgspec.Struct, frozen=True, kw_only=True):
-    """What a model's vendor keeps. `minimum` is the fewest tokens of a beginning. `step`: beginnings are known in steps
-    of so many tokens; 0 means only at marks. `lookback` is the number of pieces before a mark at which a beginning may
-    end; None means all. `bills_writes`: written tokens are reported. `kept_s` is the life of an entry if no mark gives
-    one.
+    """The rules by which a model's vendor caches prompts. `minimum` is the fewest tokens of a beginning. `step`: beginnings
+    are known in steps of so many tokens; 0 means only at marks. `lookback` is the number of pieces before a mark at
+    which a beginning may end; None means all. `bills_writes`: written tokens are reported. `kept_s` is the life of
+    an entry if no mark gives one.
     """
 
     minimum: int

@@ -42,7 +42,7 @@ class Call(msgspec.Struct, kw_only=True):
 
 
 class BillLine(msgspec.Struct, kw_only=True):
-    """What a vendor bills an account for one model at one service tier: completed calls with their true counts, and
+    """A vendor's bill to an account for one model at one service tier: completed calls with their true counts, and
     incomplete calls with their prompts and the tokens that were sent.
     """
 

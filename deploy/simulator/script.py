@@ -1,4 +1,4 @@
-r"""What the simulator is told to do with one call, and how a caller tells it.
+r"""The script of one call: a caller's instructions to the simulator, and the form in which they are sent.
 
 A directive in the last user message, `[[sim tokens=200 pace_ms=5 fault=cut after=3 key=k1]]`, overrides the defaults of
 the process: `SIM_<FIELD>` variables, then `--script`, then `POST /_defaults`. An unknown field or value is a 400. A tool's

@@ -58,7 +58,7 @@ class Ask(msgspec.Struct, frozen=True, array_like=True):
 
     @property
     def chat(self) -> Chat:
-        """What the model is asked."""
+        """The question to the model."""
         return Chat(self.messages, self.sampling, self.tools)
 
     def answered_by(self, kept: KeptAnswer) -> tuple[str, tuple[str, ...]]:

@@ -174,7 +174,7 @@ def _is_same_key(row: Upstream, other: Upstream) -> bool:
 
 
 def _place(address: str | None) -> tuple[str, str, str] | None:
-    """What an address leads to, and as whom: the same for all spellings of it."""
+    """The scheme, user and host with path of an address, in one form for all its spellings; None for the vendor's own."""
     if address is None:
         return None
     parts = urlsplit(address)
@@ -182,7 +182,7 @@ def _place(address: str | None) -> tuple[str, str, str] | None:
 
 
 def _key(row: Upstream) -> str:
-    """Where the row's key is: its file, its variable, or the vendor's usual one."""
+    """The place of the row's key: its file, its variable, or the vendor's usual variable."""
     if row.key_file:
         return f"/{_path_of(os.path.abspath(row.key_file))}"  # noqa: PTH100 - links are not followed: front doors lack the file
     return row.key_variable or VENDORS[row.provider].key

@@ -31,8 +31,8 @@ LIFE_MAX = timedelta(days=36_500)
 read.
 """
 HINT = "send `Authorization: Bearer rml_…` with a key of this service, or set it as your client's API key"
-"""How to send a key. The header `x-api-key` is not named: Claude Code takes a 401 that names it for its own lost sign-in
-and hides the text (2.1.332, read 2026-11).
+"""The advice on how to send a key. The header `x-api-key` is not named: Claude Code takes a 401 that names it for its
+own lost sign-in and hides the text (2.1.332, read 2026-11).
 """
 
 

@@ -1,4 +1,4 @@
-"""What operators have taken out of service: paused vendors, draining workers and drained upstreams.
+"""The parts that operators have taken out of service: paused vendors, draining workers and drained upstreams.
 
 The switches are in Postgres, so that neither a loss of Redis nor a restart undoes them. Workers read them every
 `HEARTBEAT_S`.

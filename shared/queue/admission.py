@@ -1,4 +1,4 @@
-"""What the queue answers when a job comes: what is left of the key's rate limit, or why the job is refused."""
+"""The queue's answers to a new job: the rest of the key's rate limit, or the reason for a refusal."""
 
 from __future__ import annotations
 

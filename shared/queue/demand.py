@@ -1,4 +1,4 @@
-"""How much work waits in each queue, and how many slots of workers that work needs: one number to scale workers by.
+"""The work that waits in each queue, and the slots of workers that it needs: one number by which to scale workers.
 
 Slots are wanted for jobs that are due or running, and for batch lines that could be fed, as far as the vendor takes
 them: up to the limits of the models that batches run now, or the starting limit if they run none. Deferred and paused

@@ -45,7 +45,7 @@ class Journaled(msgspec.Struct, frozen=True):
 
 
 class Known(Journaled, frozen=True):
-    """What Redis still knows about a request: whether a worker has it, its events, and its job."""
+    """The state of a request in Redis: whether a worker has it, its events, and its job."""
 
     running: bool = False
     job: Job | None = None

@@ -50,9 +50,9 @@ class MayFeed(NamedTuple):
 
 
 class Deferred(NamedTuple):
-    """What the next line of a batch waits for. If `model` is not empty, the line waits for a call of that model.
-    Otherwise it waits for credit or room of its account, which had `running` lines under way at the monotonic time
-    `at`, or just for a later look.
+    """The condition for which the next line of a batch waits. If `model` is not empty, the line waits for a call of that
+    model. Otherwise it waits for credit or room of its account, which had `running` lines under way at the monotonic
+    time `at`, or just for a later look.
     """
 
     model: str
@@ -100,7 +100,7 @@ class FeedWindow:
         )
 
     def callable_of(self, models: Sequence[Model], window: Window) -> list[str]:
-        """Those of a line's models, in their order, of which workers take jobs now. All lines wait first in the queue of
+        """The names of a line's models, in their order, whose workers take jobs now. All lines wait first in the queue of
         the feed; if nobody takes jobs from it, lines go on with their next model (`stranded.py`).
         """
         first, *others = models
@@ -127,8 +127,8 @@ class FeedWindow:
         remember(self._deferred, cursor["batch_id"], Deferred(model, running, time.monotonic()))
 
     async def still_deferred(self, cursor: asyncpg.Record, window: Window) -> MayFeed | None:
-        """How many lines may be fed, if that is known without reading the batch's lines, which may be large; else None.
-        Raises `Unavailable`.
+        """The number of lines that may be fed, if that is known without reading the batch's lines, which may be large;
+        else None. Raises `Unavailable`.
         """
         deferred = self._deferred.get(cursor["batch_id"])
         if deferred is None:

@@ -39,8 +39,8 @@ ABSURD_FACTOR = 10
 
 
 class Received(msgspec.Struct):
-    """What the vendor has sent so far, in `pieces` pieces. `called` is true if the vendor has the call, because it was
-    sent and not refused; `accepted` is true if the vendor answered with success. `reported` are the vendor's own
+    """The answer that the vendor has sent so far, in `pieces` pieces. `called` is true if the vendor has the call, because
+    it was sent and not refused; `accepted` is true if the vendor answered with success. `reported` are the vendor's own
     counts. Of the `attempts` (calls), `refused` found no capacity, and after `moved` of them the next call went to
     another upstream at once. `served_tier` is the tier that the vendor names. `upstream` was called last; `lost` are
     calls that nobody is charged for.

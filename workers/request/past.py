@@ -75,7 +75,7 @@ class Past(Journaled, frozen=True):
 
 
 class Waiting(NamedTuple):
-    """What Redis knows of a request in a queue: the account that asked (empty if that is unknown), the epoch of its
+    """The state in Redis of a request in a queue: the account that asked (empty if that is unknown), the epoch of its
     newest claim, and whether another model may serve it.
     """
 
@@ -86,7 +86,7 @@ class Waiting(NamedTuple):
 
 
 async def waiting_of(client: redis.asyncio.Redis, request_ids: Sequence[str]) -> list[Waiting]:
-    """What Redis knows of these requests. Raises `Unavailable`."""
+    """The states in Redis of these requests. Raises `Unavailable`."""
     with reached(MANY):
         async with client.pipeline(transaction=False) as pipe:
             for one in request_ids:

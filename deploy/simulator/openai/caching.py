@@ -46,7 +46,7 @@ def pieces_of(body: ChatRequest, schema: bytes | None, model: Model) -> list[Pie
 
 
 def policy_of(model: Model) -> Policy:
-    """What OpenAI keeps of the model's prompts."""
+    """The rules by which OpenAI caches the model's prompts."""
     return AT_MARKS if model.breakpoints else IN_STEPS
 
 

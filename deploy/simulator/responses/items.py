@@ -1,4 +1,4 @@
-"""What the input of `/v1/responses` may be made of: parts by role, calls with their outputs, reasoning with what it led to.
+"""The items that the input of `/v1/responses` may have: parts by role, calls with outputs, reasoning with what it led to.
 
 Sources: OpenAI's API reference, and its errors as users report them at github.com, read 2026-11:
 - "Invalid 'input[4].call_id': string too long. Expected a string with maximum length 64" (openai/codex/issues/14355)

@@ -1,4 +1,4 @@
-"""What the Responses API takes of options and tools with each model, and how it refuses the rest.
+"""The options and tools that the Responses API takes with each model, and its refusals of others.
 
 Sources: OpenAI's API reference, and its errors as users report them at github.com, read 2026-11:
 - "Unsupported value: 'none' is not supported with the 'gpt-5.1-codex' model." (openai/codex/issues/6647)
