@@ -50,11 +50,14 @@ class Cli:
         self.environment = {"PATH": os.defpath, **environment}
 
     async def __call__(self, *words: str) -> Ran:
+        return await asyncio.to_thread(self._forked, words)
+
+    def _forked(self, words: Sequence[str]) -> Ran:
         with tempfile.TemporaryDirectory() as said:
             out, err = Path(said, "out"), Path(said, "err")
             process = FORKING.Process(target=_run, args=(words, self.folder, self.environment, out, err))
             process.start()
-            await asyncio.to_thread(process.join, 60)
+            process.join(60)
             assert process.exitcode is not None, "it does not end"
             return Ran(process.exitcode, out.read_bytes(), err.read_text(encoding="utf-8"))
 
@@ -97,7 +100,7 @@ def _run(words: Sequence[str], folder: Path, environment: dict[str, str], out: P
     for number, path in ((1, out), (2, err)):
         with path.open("wb") as file:
             os.dup2(file.fileno(), number)
-    sys.stdout, sys.stderr = (open(number, "w", encoding="utf-8") for number in (1, 2))
+    sys.stdout, sys.stderr = (os.fdopen(number, "w", encoding="utf-8") for number in (1, 2))
     main()
 
 
