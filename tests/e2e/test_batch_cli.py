@@ -59,8 +59,7 @@ class Cli:
             process.start()
             process.join(60)
             assert process.exitcode is not None, "it does not end"
-            written, complaints = await asyncio.gather(*(asyncio.to_thread(path.read_bytes) for path in (out, err)))
-            return Ran(process.exitcode, written, complaints.decode())
+            return Ran(process.exitcode, out.read_bytes(), err.read_text(encoding="utf-8"))
 
     async def installed(self, *words: str, err: int = asyncio.subprocess.PIPE) -> Ran:
         process = await asyncio.create_subprocess_exec(
