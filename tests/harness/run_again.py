@@ -20,6 +20,8 @@ from tests.harness.figures import SEED
 
 FAILED_MAX = 5
 """More failed tests than this are not run again: that is no moment's business."""
+UNCOMPILED = "PYTHONDONTWRITEBYTECODE"
+"""Where it is set, each of hundreds of processes would compile anew all that it imports."""
 ALONE = ("-n", "0", "--last-failed", "--last-failed-no-failures", "none", "-rA", "--show-capture=no")
 
 
@@ -27,7 +29,8 @@ def run(arguments: Sequence[str]) -> int:
     """Give the exit status: 0 when each test has passed, the first time or alone."""
     with tempfile.TemporaryDirectory() as folder:  # so that what failed in an earlier run is not known there
         command = [sys.executable, "-m", "pytest", *arguments, "-o", f"cache_dir={folder}"]
-        environment = os.environ | {"PROOFS_SEED": SEED}  # the second run draws the same chances
+        environment = {name: value for name, value in os.environ.items() if name != UNCOMPILED}
+        environment["PROOFS_SEED"] = SEED  # the second run draws the same chances
         status = subprocess.run(command, env=environment, check=False).returncode
         failed = _failed(Path(folder))
         if status != pytest.ExitCode.TESTS_FAILED or not 0 < len(failed) <= FAILED_MAX:
