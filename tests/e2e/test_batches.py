@@ -183,10 +183,17 @@ async def a_batch_of_now_has_ended(caller: Caller) -> None:
     assert (await until(caller, batch["id"]))["state"] == "completed"
 
 
+def held_lines(key: str, model: str) -> list[dict[str, Any]]:
+    """Lines whose calls are held. No other test has lines of the model: the more lines of a model were answered, the more
+    run at once, and these would take every slot.
+    """
+    return [line(f"id-{number}", told(tokens=3, hold=1, key=key), model, max_tokens=16) for number in range(1_500)]
+
+
 async def test_cancelling_stops_what_has_not_started_and_lets_the_rest_end(
     caller: Caller, cluster: Cluster, books: asyncpg.Pool
 ) -> None:
-    lines = [line(f"id-{number}", told(tokens=3, hold=1, key="batch-cancel")) for number in range(1_500)]
+    lines = held_lines("batch-cancel", "openai-gpt-6-luna")
     batch = await sent(caller, lines)
     await cluster.simulator.call_begins("batch-cancel")
     cancelled = (await caller.request("DELETE", f"/api/batches/{batch['id']}")).json["result"]
@@ -211,7 +218,7 @@ async def test_cancelling_stops_what_has_not_started_and_lets_the_rest_end(
 async def test_a_batch_whose_time_is_over_ends_with_every_line(
     caller: Caller, cluster: Cluster, books: asyncpg.Pool
 ) -> None:
-    lines = [line(f"id-{number}", told(tokens=3, hold=1, key="batch-expire")) for number in range(1_500)]
+    lines = held_lines("batch-expire", "openai-gpt-5.6-luna")
     batch = await sent(caller, lines)
     await cluster.simulator.call_begins("batch-expire")
     await books.execute("UPDATE batches SET expires_at = now() WHERE id = $1", batch["id"])

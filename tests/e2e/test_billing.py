@@ -36,6 +36,8 @@ from tests.harness.support import eventually_true
 
 Row = Callable[[World], Awaitable[Paid]]
 BILLS_TO_THE_END, REALTIME = "openai-o3-mini", "openai-gpt-4o-rt-preview"
+THROTTLED = "openai-gpt-5.6-luna"
+"""No other test asks for this model, which still rests when its test has ended."""
 FLEX_MODEL = "openai-gpt-5.4-mini"
 NEVER_BUSY = "openai-gpt-4o"
 """Batches do not wait for a vendor that no other line is refused by."""
@@ -193,7 +195,8 @@ async def leave_between_two_calls(world: World) -> Paid:
 async def cancel_or_leave_a_deferred_one(world: World) -> Paid:
     for leaves in (False, True):
         message = told(status=429, retry_after=4)
-        asking = asyncio.create_task(world.caller.chat(message, stream=True, headers={} if leaves else LATER))
+        headers = {} if leaves else LATER
+        asking = asyncio.create_task(world.caller.chat(message, THROTTLED, stream=True, headers=headers))
         request_id, due_ms = await eventually_true(world.deferred, "it is back in the queue")
         if leaves:
             asking.cancel()
