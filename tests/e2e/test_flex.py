@@ -166,14 +166,14 @@ async def test_interactive_requests_do_not_wait_for_calls_at_flex(cluster: Clust
     """More of them than all slots, all held by the vendor."""
     key = f"slots-{caller.account_id}"
     held = told(tokens=TOKENS, hold=0, key=key)
-    for _ in range(90):
+    for _ in range(130):
         body = {"model": FLEX_MODEL, "messages": [{"role": "user", "content": held}]}
         options = {"service_tier": "flex", "max_tokens": 16}
         reply = await caller.request(
             "POST", "/api/endpoint", json=body | {"options": options}, headers={"Prefer": "respond-async"}
         )
         assert reply.status == 202, reply.body
-    share = 2 * 40  # of two workers with a hundred slots each
+    share = 3 * 40  # of three workers with a hundred slots each
     await cluster.simulator.call_begins(key, share)
     assert (await caller.chat(told(tokens=1))).status == 200
     assert len(await cluster.simulator.calls(key)) == share

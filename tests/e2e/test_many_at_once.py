@@ -14,7 +14,7 @@ STREAMS = 200
 REQUESTS = 400
 
 
-async def test_200_streams_through_two_front_doors_and_two_workers_are_byte_exact(
+async def test_200_streams_through_two_front_doors_and_three_workers_are_byte_exact(
     new_caller: NewCaller, books: asyncpg.Pool
 ) -> None:
     caller = await new_caller()

@@ -14,7 +14,7 @@ from tests.harness.cluster import Cluster
 from tests.harness.support import eventually_true, free_port
 
 CANARY = "canary-prompt-5b1f"
-WORKERS = 2
+WORKERS = 3
 """Of the system that these tests share."""
 
 
@@ -40,9 +40,8 @@ async def test_every_stage_is_measured_and_nothing_secret_is_seen_anywhere(
     caller: Caller, cluster: Cluster, metrics_ports: dict[str, int], logs: Path
 ) -> None:
     message = f"{CANARY} {told(tokens=30)}"
-    for _ in range(12):  # enough for both front doors and both workers, which take turns: so three requests each time
-        await caller.chat(message, stream=True)
-        await caller.chat(message)
+    for number in range(24):  # enough for both front doors and all workers
+        await caller.chat(message, stream=number % 2 == 0)
         await caller.chat(f"{CANARY} {told(status=400)}")
         await caller.request("POST", "/api/endpoint", data=f'{{"model": "{CANARY}'.encode())
     web = await metrics(caller, metrics_ports["web-1"])
