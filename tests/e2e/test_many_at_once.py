@@ -10,7 +10,7 @@ from shared.ledger.check import check_ledger
 from tests.e2e.conftest import NewCaller
 from tests.harness.caller import cost_nano, expected, hold_nano, told
 
-STREAMS = 200
+STREAMS, TOKENS = 200, 20
 REQUESTS = 400
 
 
@@ -18,11 +18,11 @@ async def test_200_streams_through_two_front_doors_and_three_workers_are_byte_ex
     new_caller: NewCaller, books: asyncpg.Pool
 ) -> None:
     caller = await new_caller()
-    messages = [told(tokens=60, unicode=1, pace_ms=3, split=1, key=f"many{number}") for number in range(STREAMS)]
+    messages = [told(tokens=TOKENS, unicode=1, pace_ms=3, split=1, key=f"many{number}") for number in range(STREAMS)]
     replies = await asyncio.gather(*(caller.chat(message, stream=True) for message in messages))
     assert all(reply.complete for reply in replies)
     assert [reply.body.decode() for reply in replies] == [expected(message) for message in messages]
-    assert await caller.settled(books) == 1_000_000_000 - sum(cost_nano(message, 60) for message in messages)
+    assert await caller.settled(books) == 1_000_000_000 - sum(cost_nano(message, TOKENS) for message in messages)
     assert (await check_ledger(books)).violations == []
 
 
