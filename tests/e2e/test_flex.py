@@ -174,10 +174,12 @@ async def test_interactive_requests_do_not_wait_for_calls_at_flex(cluster: Clust
         )
         assert reply.status == 202, reply.body
     share = 3 * 40  # of three workers with a hundred slots each
-    await cluster.simulator.call_begins(key, share)
-    assert (await caller.chat(told(tokens=1))).status == 200
-    assert len(await cluster.simulator.calls(key)) == share
-    await caller.release(key)
+    try:
+        await cluster.simulator.call_begins(key, share)
+        assert (await caller.chat(told(tokens=1))).status == 200
+        assert len(await cluster.simulator.calls(key)) == share
+    finally:
+        await caller.release(key)
 
 
 async def test_a_list_of_flex_prices_is_what_is_charged(caller: Caller) -> None:
