@@ -10,6 +10,7 @@ and forgot a claim, so that the next claim has the same epoch. Only the newest c
 from __future__ import annotations
 
 import itertools
+import secrets
 import time
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
@@ -40,6 +41,8 @@ ABORT_LIVE_MS = 3_600_000
 CLAIM_WITHIN_MS = 1_000
 CLAIM_ATTEMPTS = 3
 WAKE_LIVE_MS = 60_000
+PIECE_BYTES = 500_000
+"""Bytes of a large payload that Redis takes at once; it does nothing else meanwhile."""
 PAYLOAD_BYTES_MAX = 1_000_000
 """Payload bytes of all jobs of one claim; more would delay other answers on the same connection."""
 LISTEN_LIVE_MS = 600_000
@@ -107,13 +110,19 @@ class Queue:
         now_ms = clock.now_ms()
         payload = await _payload_of(job)
         live_ms = max(job.deadline_ms - now_ms, 0) + self._keep_run_ms
-        outcome, wait_ms, remaining, reset_ms, redis_ms = await self._scripts_for(payload).call(
+        scripts, size = self._scripts_for(payload), len(payload)
+        staged = []
+        if size > LONG_FROM_BYTES:
+            staged = [await self._stage(scripts, job.id, payload)]
+            payload = b""
+        own = [job_key_prefix + job.id, keys.run(job.id), keys.bell(name), keys.rate(key_id), keys.journal(job.id)]
+        outcome, wait_ms, remaining, reset_ms, redis_ms = await scripts.call(
             "enqueue",
-            [name, job_key_prefix + job.id, keys.run(job.id), keys.bell(name), keys.rate(key_id), keys.journal(job.id)],
+            [name, *own, *staged],
             lambda: [
                 *(job.id, payload, live_ms, job.deadline_ms, channel, self._depth_max, rpm or 0, epoch),
                 self._clock.in_ms(self._within_ms),  # the time at which the caller gives up
-                *(job.account_id, self._bytes.small, self._bytes.queue, self._bytes.reserve, job.footprint),
+                *(job.account_id, self._bytes.small, self._bytes.queue, self._bytes.reserve, max(job.footprint, size)),
                 *(self._bytes.newcomers, int(bool(job.fallbacks))),
             ],
         )
@@ -121,6 +130,13 @@ class Queue:
         if outcome != b"ok":
             raise refusal(outcome, wait_ms)
         return RateState(remaining, reset_ms / 1000)
+
+    async def _stage(self, scripts: Scripts, request_id: str, payload: bytes) -> str:
+        """Write a large payload to Redis in pieces, and return its key. Raises `Unavailable`."""
+        key = keys.staged(request_id, secrets.token_hex(8))
+        for offset in range(0, len(payload), PIECE_BYTES):
+            await scripts.call("stage", [key], [offset, payload[offset : offset + PIECE_BYTES], self._within_ms])
+        return key
 
     async def count(self, request_id: str, *, key_id: str, rpm: int) -> RateState:
         """Count something that is not enqueued against the key's limit, once for each id. Raises `RateLimited`."""

@@ -116,6 +116,11 @@ def run(request_id: str) -> str:
     return f"run:{request_id}"
 
 
+def staged(request_id: str, attempt: str) -> str:
+    """The large payload of a job that is being enqueued. Each attempt has its own."""
+    return f"staged:{request_id}:{attempt}"
+
+
 def journal(request_id: str) -> str:
     """A list of the request's events; an event's position is its sequence number."""
     return f"journal:{request_id}"

@@ -11,12 +11,13 @@
 --
 -- KEYS  1 queue (sorted set: id by due time)   2 arq job (string: payload)   3 run (hash)   4 bell (list)
 --       5 rate limit of the API key (string: theoretical arrival time, ms)   6 journal (list of events)
--- ARGV  1 id   2 payload   3 time to live of job and run, ms   4 deadline, Unix ms   5 channel of the front door
+--       7 staged payload (see `stage.lua`), if it is large; it is gone afterwards
+-- ARGV  1 id   2 payload, empty if it is staged   3 time to live of job and run, ms   4 deadline, Unix ms   5 channel of the front door
 --       6 waiting jobs at which a queue is full   7 requests per minute, 0 for no limit   8 lowest epoch: more than 0 to put back a
 --       job that Redis has lost; then the outcome is `ok`, too, if the job has a journal after all
 --       9 Redis time after which nothing is enqueued, ms, because the caller has given up by then; 0 for no limit   10 account
 --       11 largest small payload, bytes   12 bytes at which a queue is full   13 reserve of bytes for small payloads
---       14 least bytes that the payload counts, for one that takes more memory than its length suggests
+--       14 least bytes that the payload counts, for one that is staged or takes more memory than its length suggests
 --       15 bytes of a full queue that are for newcomers   16 1 if another model may serve the job, else 0
 -- returns { "ok" | "full" | "bytes" | "rate" | "dead" | "late", wait ms, requests remaining, ms until the rate limit is full again,
 --           Redis time, ms }
@@ -62,40 +63,55 @@ local function has_its_share_of_bytes(sums)
   return own >= most / accounts or taken > 2 * most - for_newcomers
 end
 
-if redis.call('HEXISTS', KEYS[3], 'dead') == 1 then
-  return { 'dead', 0, 0, 0, now }
-end
-local has_run
-if tonumber(ARGV[8]) > 0 then
-  has_run = redis.call('EXISTS', KEYS[6]) == 1
-else
-  has_run = redis.call('HEXISTS', KEYS[3], 'deadline') == 1
-end
-if has_run or redis.call('EXISTS', KEYS[2]) == 1 then
-  return { 'ok', 0, 0, 0, now }
-end
-if tonumber(ARGV[9]) > 0 and now > tonumber(ARGV[9]) then
-  return { 'late', 0, 0, 0, now }
-end
-local sums = sums_of_bytes()
-if tonumber(ARGV[8]) == 0 then
-  if has_its_share_of_places() then
-    return { 'full', 0, 0, 0, now }
-  elseif has_its_share_of_bytes(sums) then
-    return { 'bytes', 0, 0, 0, now }
+local remaining, reset = 0, 0
+
+local function outcome_without_the_job()
+  if redis.call('HEXISTS', KEYS[3], 'dead') == 1 then
+    return 'dead', 0
+  end
+  local has_run
+  if tonumber(ARGV[8]) > 0 then
+    has_run = redis.call('EXISTS', KEYS[6]) == 1
+  else
+    has_run = redis.call('HEXISTS', KEYS[3], 'deadline') == 1
+  end
+  if has_run or redis.call('EXISTS', KEYS[2]) == 1 then
+    return 'ok', 0
+  end
+  if tonumber(ARGV[9]) > 0 and now > tonumber(ARGV[9]) then
+    return 'late', 0
+  end
+  local sums = sums_of_bytes()
+  if tonumber(ARGV[8]) == 0 then
+    if has_its_share_of_places() then
+      return 'full', 0
+    elseif has_its_share_of_bytes(sums) then
+      return 'bytes', 0
+    end
+  end
+  local rpm, wait = tonumber(ARGV[7]), 0
+  if rpm > 0 then
+    wait, remaining, reset = take(KEYS[5], rpm, now)
+  end
+  if wait > 0 then
+    return 'rate', wait
   end
 end
 
-local rpm = tonumber(ARGV[7])
-local wait, remaining, reset = 0, 0, 0
-if rpm > 0 then
-  wait, remaining, reset = take(KEYS[5], rpm, now)
-end
-if wait > 0 then
-  return { 'rate', wait, 0, reset, now }
+local outcome, wait = outcome_without_the_job()
+if outcome then
+  if KEYS[7] then
+    redis.call('UNLINK', KEYS[7])
+  end
+  return { outcome, wait, 0, reset, now }
 end
 
-redis.call('SET', KEYS[2], ARGV[2], 'PX', ARGV[3])
+if KEYS[7] then
+  redis.call('RENAME', KEYS[7], KEYS[2]) -- an error, and nothing is enqueued, if Redis has lost what was staged
+  redis.call('PEXPIRE', KEYS[2], ARGV[3])
+else
+  redis.call('SET', KEYS[2], ARGV[2], 'PX', ARGV[3])
+end
 local before = redis.call('HMGET', KEYS[3], 'channel', 'bytes', 'large')
 local channels = before[1] or ''
 if not string.find(' ' .. channels .. ' ', ' ' .. ARGV[5] .. ' ', 1, true) then
