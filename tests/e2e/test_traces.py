@@ -14,7 +14,7 @@ from deploy.simulator.script import Script, from_message
 from tests.harness.caller import Caller, told
 from tests.harness.cluster import Cluster
 from tests.harness.otlp import OtlpReceiver, Received, receiving_traces
-from tests.harness.support import eventually
+from tests.harness.support import eventually, eventually_true
 
 TRACE, SPAN = "4bf92f3577b34da6a3ce929d0e0e47", "00f067aa0ba902b7"
 SERVER, CLIENT, CONSUMER, INTERNAL = 2, 3, 5, 1
@@ -45,6 +45,10 @@ def _worker(cluster: Cluster, receiver: OtlpReceiver) -> dict[str, str]:
 async def test_a_request_is_one_trace_of_four_spans(
     caller: Caller, cluster: Cluster, traced: OtlpReceiver, logs: Path
 ) -> None:
+    async def is_served() -> bool:
+        return (await caller.at(cluster.url(DOOR)).chat(told(tokens=1), MODEL)).status == 200
+
+    await eventually_true(is_served, "the front door has heard of the worker")
     for number, stream in enumerate((False, True)):
         trace = f"{TRACE}{number:02x}"
         text = f"{CANARY} {told(tokens=5)}"
