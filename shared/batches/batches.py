@@ -1,4 +1,6 @@
-"""Batches over files of lines: how the API creates, shows and cancels them. `workers/batches/feed.py` runs them."""
+"""Batches over files of lines: how the API creates, shows and cancels them. `workers/batches/feed.py` feeds their lines, and
+`finish.py` ends the batches.
+"""
 
 from __future__ import annotations
 

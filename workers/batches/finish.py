@@ -4,9 +4,11 @@ start, and enqueues items that Redis has lost.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Protocol
 
 import asyncpg
+import msgspec
 import structlog
 
 from shared import clock
@@ -16,7 +18,7 @@ from shared.catalogue.models import Catalogue
 from shared.errors import Cancelled, Expired, RebootError
 from shared.ids import created_at
 from shared.lanes import fed_queue
-from shared.ledger.settlement import Settlement
+from shared.ledger.settlement import LostCall, Settlement
 from shared.queue.claims import EPOCHS_PER_ENQUEUE
 from shared.queue.known import lost_among
 from shared.stores.lock_numbers import Lock
@@ -38,6 +40,18 @@ BATCHES_PER_LOOK = 100
 STOPPABLE = {"validating", "in_progress", "paused"}
 
 
+class PastCalls(Protocol):
+    """The vendor calls of a request before now: their number, and those that the vendor bills and nobody is charged for."""
+
+    @property
+    def calls(self) -> int:
+        """Their number."""
+
+    @property
+    def lost(self) -> tuple[LostCall, ...]:
+        """The calls that nobody is charged for."""
+
+
 class BatchFinisher:
     """Does everything that is due for batches. Call `look` at intervals: it is idempotent, and only one worker at a
     time does it.
@@ -52,7 +66,10 @@ class BatchFinisher:
         settler: Settler,
         catalogue: Catalogue,
         settings: Settings,
+        look_back: Callable[[redis.asyncio.Redis, str], Awaitable[PastCalls]],
     ) -> None:
+        """`look_back` reads the calls of a request from Redis, and raises `Unavailable`."""
+        self._look_back = look_back
         self._pool = pool
         self._client = client
         self._queue = queue
@@ -98,7 +115,7 @@ class BatchFinisher:
         for row in (row for row in rows if row["request_id"] not in settled):
             name = fed_queue(row["provider"])
             if await self._queue.bury(row["request_id"], name, or_void=False):
-                self._settler.keep(_withdrawn(row))
+                self._settler.keep(_withdrawn(row, await self._look_back(self._client, row["request_id"])))
             elif row["batch_id"] in stopped:
                 await self._queue.cancel(row["request_id"])
 
@@ -131,10 +148,12 @@ class BatchFinisher:
             log.info("batch ended", batch=batch.id, state=state, lines=batch.total)
 
 
-def _withdrawn(row: asyncpg.Record) -> Settlement:
+def _withdrawn(row: asyncpg.Record, past: PastCalls) -> Settlement:
+    """The end of a line that waited. It may have been called before, in vain, and the vendor may bill such calls."""
     error: RebootError = (
-        Cancelled("The batch was cancelled before this line began.")
+        Cancelled("The batch was cancelled before this line ended.")
         if row["ends_as"] == "cancelled"
-        else Expired("The batch expired before this line began.")
+        else Expired("The batch expired before this line ended.")
     )
-    return Settlement.uncharged(row["request_id"], row["account_id"], error)
+    settlement = Settlement.uncharged(row["request_id"], row["account_id"], error, attempts=past.calls)
+    return msgspec.structs.replace(settlement, lost_calls=past.lost or None)

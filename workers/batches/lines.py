@@ -171,8 +171,8 @@ class BatchLines:
         return is_news
 
     async def _pause_unless_something_runs(self, cursor: asyncpg.Record, taken: Taken) -> None:
-        """Pause a batch that has no credit, unless some of its lines are under way: when these end, the rest of their
-        holds becomes free.
+        """Pause a batch that has no credit, unless a line of any batch of the account is under way: when it ends, the rest
+        of its hold becomes free.
         """
         running = await self._pool.fetchval(BATCHES["account_runs"], cursor["account_id"])
         if not running:

@@ -33,7 +33,7 @@ class Counts(msgspec.Struct, frozen=True, kw_only=True):
     cancelled: int
     """Lines that were cancelled before or while they ran."""
     expired: int
-    """Lines that had not run when the batch expired."""
+    """Lines that had not ended by their own deadline, or had not run when the batch expired."""
 
 
 class BatchView(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

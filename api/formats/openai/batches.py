@@ -22,7 +22,7 @@ from shared.json_lines import json_line
 from shared.money import UsdText, nano_to_usd
 
 NEVER_RUN = {"expired": "batch_expired", "cancelled": "batch_cancelled"}
-"""OpenAI's codes for lines that were not run."""
+"""OpenAI's codes for lines that expired or were cancelled, by the codes here."""
 
 Status = Literal["validating", "failed", "in_progress", "finalizing", "completed", "expired", "cancelling", "cancelled"]
 

@@ -18,6 +18,7 @@ from shared.job import Job, arq_deserializer, pack, unpack_job
 from shared.ledger.ledger import Ledger
 from shared.ledger.pinned_price import pinned
 from shared.ledger.rows import Reservation
+from shared.ledger.settlement import LostCall
 from shared.ledger.settler import Settler
 from shared.money import LongContext, Price
 from shared.queue.queue import Queue
@@ -36,9 +37,11 @@ from tests.integration.batches.batching import (
 )
 from tests.integration.books import Wallet, wallet
 from tests.integration.conftest import NewAccount
-from tests.integration.jobs import OPENAI_BATCH
+from tests.integration.jobs import OPENAI_BATCH, room
 from workers.batches.feed import BatchFeeder
 from workers.batches.finish import BatchFinisher
+from workers.request.billing import Received
+from workers.request.past import look_back, note_calls
 from workers.upstreams.paces import Paces
 
 SETTLED_S = 20.0
@@ -62,6 +65,7 @@ async def finisher(
             settler=Settler(ledger, group, retry_s=0.01),
             catalogue=load_catalogue(),
             settings=ours,
+            look_back=look_back,
         )
 
 
@@ -105,6 +109,26 @@ async def test_a_lost_line_is_enqueued_again_at_the_price_at_which_it_was_fed(
     payload = await redis_client.get(job_key_prefix + item.id)
     _, (sealed,), *_ = deserialize_job_raw(payload, deserializer=arq_deserializer)
     assert unpack_job(sealed.data).price == price
+
+
+async def test_a_line_that_is_withdrawn_after_a_call_in_vain_books_what_the_vendor_bills(
+    finisher: BatchFinisher, pool: Pool, redis_client: ArqRedis, new_account: NewAccount, queue: Queue
+) -> None:
+    account = await new_account(1_000)
+    batch = await a_batch(pool, account, "openai")
+    item = an_item(batch, 1)
+    await feed(pool, batch, item)
+    await finisher.look()  # which enqueues it
+    (claim,) = await queue.claim("wrk_a", [room(OPENAI_BATCH)], 1)
+    lost = LostCall(1, "openai", item.model, "provider_timeout", 7, estimated=True)
+    await note_calls(redis_client, item.id, Received(attempts=1, lost=[lost]))
+    await queue.give_back(claim)
+    await pool.execute("UPDATE batches SET state = 'cancelling', ends_as = 'cancelled' WHERE id = $1", batch.id)
+    await finisher.look()
+    assert await finisher._settler.drained(SETTLED_S)
+    assert await wallet(pool, account) == Wallet(1_000, 0, 0)
+    booked = await pool.fetch("SELECT number, reason, vendor_cost_nano FROM lost_calls WHERE request_id = $1", item.id)
+    assert [tuple(one) for one in booked] == [(1, "provider_timeout", 7)]
 
 
 async def _kept(client: ArqRedis, item: Reservation) -> None:
