@@ -90,7 +90,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     answers_running_bytes_max: int = 40_000_000
     short_answer_bytes_max: int = 65_536  # part of each answer that does not count towards that limit
     unsettled_bytes_max: int = 64_000_000  # answers that wait for Postgres; beyond it the worker takes no jobs
-    attempts_max: int = 5
+    attempts_max: int = 5  # claims of one request, waits that it chose left out; beyond them it fails
     # greatest difference between the machine's clock and a store's; beyond it nothing starts
     clock_off_max_s: float = 5.0
     clock_look_every_s: float = 5.0

@@ -1,7 +1,7 @@
 """Keeps settlements until Postgres has committed them, however long Postgres is away.
 
 Workers hand in settlements, of which Redis has a second copy, the settle record. Front doors hand in releases of holds
-whose request never reached the queue. Memory is bounded by the requests that a process can have in flight.
+whose request did not reach the queue, or is taken back. Memory is bounded by the requests that a process can have in flight.
 """
 
 from __future__ import annotations

@@ -25,9 +25,10 @@ class Opening(NamedTuple):
 
 
 class Claim(NamedTuple):
-    """A job that this worker may run until its lease ends. `due_ms` is the due time that it was queued with, in Unix
-    milliseconds. `owner` is unique to the call of `claim` that took the job: the jobs of one call share it, and no two claims
-    of one job have it. `opening` is empty if the payload is too large to come with the claim.
+    """A job that this worker may run until its lease ends. `due_ms` is the time at which it became due, in Unix
+    milliseconds; if a worker has died, that is the end of its lease. `owner` is unique to the call of `claim` that took
+    the job: the jobs of one call share it, and no two claims of one job have it. `opening` is empty if the payload is too
+    large to come with the claim.
     `large` is the size of a large job's payload in bytes, 0 for small jobs.
     """
 

@@ -47,8 +47,8 @@ class Heard(NamedTuple):
 
 
 class Reading(NamedTuple):
-    """A part of a journal; `begun` is as in `Heard`. `alive` is true if a worker has the request, or if its end is not
-    settled yet. `left_out` is the size of the first event if it exceeds the limit.
+    """A part of a journal; `begun` is as in `Heard`. `alive` is true while the job is queued or running, and while
+    its end is not settled. `left_out` is the size of the first event if it exceeds the limit.
     """
 
     alive: bool

@@ -1,4 +1,4 @@
-"""The names of every Redis key and channel. No secret and no prompt is ever part of one."""
+"""The names of the Redis keys and channels that are not arq's. No secret and no prompt is ever part of one."""
 
 from __future__ import annotations
 
