@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 ITEMS_PER_LOOK = 5_000
+LOST_PER_LOOK = 1_000
+"""The most items of which Redis is asked in one look whether it has lost them. The next look goes on behind them."""
 BATCHES_PER_LOOK = 100
 STOPPABLE = {"validating", "in_progress", "paused"}
 
@@ -76,6 +78,8 @@ class BatchFinisher:
         self._settler = settler
         self._items = ItemMaker(catalogue, settings)
         self._settings = settings
+        self._asked_to = ""
+        """The request of the last item that Redis was asked for; empty if the next look begins with the first one."""
 
     async def look(self) -> None:
         """Do everything that is due. Raises redis-py's and asyncpg's errors and `Unavailable`."""
@@ -123,7 +127,9 @@ class BatchFinisher:
         """Enqueue items again whose job is missing in Redis (it was emptied, or the feeder died), unless
         they were settled.
         """
-        rows = await self._pool.fetch(BATCHES["running_since"], self._settings.batch_lost_after_s, ITEMS_PER_LOOK)
+        since_s = self._settings.batch_lost_after_s
+        rows = await self._pool.fetch(BATCHES["running_since"], since_s, self._asked_to, LOST_PER_LOOK)
+        self._asked_to = rows[-1]["request_id"] if len(rows) == LOST_PER_LOOK else ""
         lost = await lost_among(self._client, [row["request_id"] for row in rows])
         settled = await settle_kept(self._client, self._settler, lost)
         lost = [one for one in lost if one not in settled]
@@ -134,10 +140,9 @@ class BatchFinisher:
                 log.warning("lost batch item not enqueued", request_id=row["request_id"], reason=error.message)
                 continue
             age_s = (clock.utc_now() - created_at(row["request_id"])).total_seconds()
-            log.warning("lost batch item enqueued again", request_id=row["request_id"])
-            await enqueue_item(
-                self._queue, row["provider"], job, row["key_id"], epoch=max(1, int(age_s)) * EPOCHS_PER_ENQUEUE
-            )
+            epoch = max(1, int(age_s)) * EPOCHS_PER_ENQUEUE
+            if await enqueue_item(self._queue, row["provider"], job, row["key_id"], epoch):
+                log.warning("lost batch item enqueued again", request_id=row["request_id"])
 
     async def _end(self) -> None:
         """End batches. If batches are exported, only those are ended whose export is complete."""

@@ -183,9 +183,11 @@ class BatchLines:
             log.info("batch paused", batch=cursor["batch_id"], reason=reason)
 
 
-async def enqueue_item(queue: Queue, feed: Feed, job: Job, key_id: str, epoch: int = 0) -> None:
-    """Enqueue the job of a line. A job that is not enqueued is found missing later and enqueued again."""
+async def enqueue_item(queue: Queue, feed: Feed, job: Job, key_id: str, epoch: int = 0) -> bool:
+    """Enqueue the job of a line, and say whether it was. A job that was not is found missing later and enqueued again."""
     try:
         await queue.enqueue(job, fed_queue(feed), channel="", key_id=key_id, rpm=None, epoch=epoch)
     except RebootError as error:
         log.warning("batch item not enqueued", request_id=job.id, reason=error.message)
+        return False
+    return True

@@ -12,7 +12,7 @@ from shared.batches.queries import BATCHES
 from shared.errors import RebootError
 from shared.job import Job
 from shared.lanes import Feed
-from shared.ledger.ledger import json_text
+from shared.ledger.ledger import REFUSED, json_text
 from workers.batches.items import Item, Unfit, as_fed, job_of
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ async def take(
             *(cursor["batch_id"], feed, cursor["fed_to"], json_text(rows)),
             *(settings.in_flight_max, settings.batch_in_flight_kept, settings.batch_balance_percent / 100),
         )
-    except asyncpg.DataError:
+    except REFUSED:
         first = lines[0]
         if len(lines) > 1:
             return await take(pool, feed, cursor, lines[: len(lines) // 2], settings)

@@ -254,8 +254,8 @@ JOIN file_lines l ON l.file_id = b.file_id AND l.day = b.file_day AND l.number =
 WHERE i.state = 'running' AND i.request_id = ANY($1::text[])
 
 -- name: running_since
-SELECT request_id, provider FROM batch_items
-WHERE state = 'running' AND fed_at < now() - make_interval(secs => $1) LIMIT $2
+SELECT request_id FROM batch_items
+WHERE state = 'running' AND fed_at < now() - make_interval(secs => $1) AND request_id > $2 ORDER BY request_id LIMIT $3
 
 -- name: account_runs
 SELECT EXISTS (SELECT FROM batch_items WHERE account_id = $1 AND state = 'running')

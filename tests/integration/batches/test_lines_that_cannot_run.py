@@ -152,15 +152,16 @@ async def test_lines_of_a_model_that_only_newer_processes_know_wait_for_those(
     assert (await find_batch(pool, account, waits.id)).failed == 0
 
 
+@pytest.mark.parametrize("refusal", ["numeric_value_out_of_range", "check_violation"])
 async def test_a_line_that_the_database_refuses_fails_alone(
-    to_feeder: ToFeeder, pool: Pool, new_account: NewAccount
+    to_feeder: ToFeeder, pool: Pool, new_account: NewAccount, refusal: str
 ) -> None:
     await pool.execute(
-        """
+        f"""
         CREATE FUNCTION refuse_third() RETURNS trigger LANGUAGE plpgsql AS $$
         BEGIN
             IF NEW.batch_number = 3 THEN
-                RAISE EXCEPTION 'no' USING ERRCODE = 'numeric_value_out_of_range';
+                RAISE EXCEPTION 'no' USING ERRCODE = '{refusal}';
             END IF;
             RETURN NEW;
         END $$;

@@ -14,11 +14,12 @@ from asyncpg import Pool
 from shared.batches.batches import Ask, AskedElse, pack_ask
 from shared.catalogue.models import load_catalogue
 from shared.chat import NO_TOOLS, Message, Sampling
+from shared.errors import Cancelled
 from shared.job import Job, arq_deserializer, pack, unpack_job
 from shared.ledger.ledger import Ledger
 from shared.ledger.pinned_price import pinned
 from shared.ledger.rows import Reservation
-from shared.ledger.settlement import LostCall
+from shared.ledger.settlement import LostCall, Settlement
 from shared.ledger.settler import Settler
 from shared.money import LongContext, Price
 from shared.queue.queue import Queue
@@ -84,6 +85,34 @@ async def test_a_line_that_had_been_charged_is_charged_again_and_neither_withdra
     assert await finisher._settler.drained(SETTLED_S)
     assert await wallet(pool, account) == Wallet(1_000 - 5, 0, 0)
     assert not await redis_client.zcard(OPENAI_BATCH)
+
+
+async def test_lost_lines_are_found_however_many_run(
+    finisher: BatchFinisher,
+    pool: Pool,
+    redis_client: ArqRedis,
+    new_account: NewAccount,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Each look goes on behind the items of the one before, and begins anew after the last."""
+    others = await pool.fetchval("SELECT count(*) FROM batch_items WHERE state = 'running'")
+    monkeypatch.setattr("workers.batches.finish.LOST_PER_LOOK", others + 2)
+    batch = await a_batch(pool, await new_account(1_000), *["openai"] * 3)
+    items = [an_item(batch, number) for number in (1, 2, 3)]
+    await feed(pool, batch, *items)
+
+    async def enqueued() -> list[bool]:
+        await finisher.look()
+        return [await redis_client.zscore(OPENAI_BATCH, item.id) is not None for item in items]
+
+    assert [await enqueued(), await enqueued()] == [[True, True, False], [True, True, True]]
+    for item in items:
+        await redis_client.delete(job_key_prefix + item.id, keys.run(item.id))
+        await redis_client.zrem(OPENAI_BATCH, item.id)
+    assert await enqueued() == [True, True, False]
+    for item in items:
+        finisher._settler.keep(Settlement.uncharged(item.id, item.account_id, Cancelled("The test is over.")))
+    assert await finisher._settler.drained(SETTLED_S)
 
 
 async def test_a_lost_line_that_cannot_be_read_any_more_keeps_no_other_from_being_enqueued_again(
