@@ -35,6 +35,21 @@ class Pace(NamedTuple):
     """False if the reported refusal was left out of account."""
 
 
+class Report(NamedTuple):
+    """What the vendor's answers say of a pace: that it takes no more for `wait_s`, and no call at all for `cool_s`. The
+    refused call, or the last of the answered ones, began `took_s` ago; below 0 if a vendor in trouble refused the call.
+    """
+
+    refusal: Refusal = ""
+    wait_s: float = 0.0
+    cool_s: float = 0.0
+    took_s: float = 0.0
+    is_repeat: bool = False
+
+
+ANSWERED = Report()
+
+
 class CallTurn(NamedTuple):
     """The turn of a call at the upstream with the number `place` among those that were asked for. It comes in `in_s`
     seconds, unless a call is refused before: then another `round` begins. A turn that comes too late is not `taken`.
@@ -96,7 +111,7 @@ class Paces:
             await self._report(name)
         self._began_at.pop(name, None)
         took_s = -1 if took_s is None else took_s
-        return await self._report(name, "throttled", retry_after_s, cool_s, took_s, is_repeat=is_repeat)
+        return await self._report(name, Report("throttled", retry_after_s, cool_s, took_s, is_repeat))
 
     def take_turns(self, name: str) -> bool:
         """Whether calls go one after the other, as far as is known here."""
@@ -116,7 +131,7 @@ class Paces:
 
     async def used_up(self, name: str, reset_s: float, cool_s: float = 0.0) -> None:
         """Note that the vendor's limit is used up for `reset_s`, and that the vendor wants no call at all for `cool_s`."""
-        await self._report(name, "used up", reset_s, cool_s)
+        await self._report(name, Report("used up", reset_s, cool_s))
 
     def known(self, name: str) -> int:
         """The limit in Redis's last answer to a report; Redis is not asked."""
@@ -126,7 +141,7 @@ class Paces:
         """The pace of several names together: a wait only if none of them takes a call. Raises `Unavailable`."""
         if not names:
             return Pace(self._start, 0)
-        asked = await asyncio.gather(*(self._ask(name, 0) for name in names))
+        asked = await asyncio.gather(*(self._ask(name, 0, ANSWERED) for name in names))
         closed = [self._unavailable_for_s(name.rpartition("/")[0]) for name in names]
         paces = [Pace(pace.limit, max(pace.wait_s, wait_s)) for pace, wait_s in zip(asked, closed, strict=True)]
         taking = [pace for pace in paces if not pace.wait_s]
@@ -148,38 +163,19 @@ class Paces:
         for name in list(self._succeeded):
             await self._report(name)
 
-    async def _report(
-        self,
-        name: str,
-        refusal: Refusal = "",
-        wait_s: float = 0,
-        cool_s: float = 0,
-        took_s: float = 0,
-        *,
-        is_repeat: bool = False,
-    ) -> bool:
-        successes = 0 if refusal else self._succeeded.pop(name, 0)
+    async def _report(self, name: str, report: Report = ANSWERED) -> bool:
+        successes = 0 if report.refusal else self._succeeded.pop(name, 0)
         if successes:
-            took_s = time.monotonic() - self._began_at.pop(name, time.monotonic())
+            report = Report(took_s=time.monotonic() - self._began_at.pop(name, time.monotonic()))
         try:
-            return (await self._ask(name, successes, refusal, wait_s, cool_s, took_s, is_repeat=is_repeat)).learned
+            return (await self._ask(name, successes, report)).learned
         except Unavailable:
             return True  # the pace is learned again
 
-    async def _ask(
-        self,
-        name: str,
-        successes: int,
-        refusal: Refusal = "",
-        wait_s: float = 0,
-        cool_s: float = 0,
-        took_s: float = 0,
-        *,
-        is_repeat: bool = False,
-    ) -> Pace:
-        times = [int(wait_s * 1000), self._start, self._max, LIVE_MS, math.ceil(cool_s * 1000)]
-        arguments = [successes, refusal, *times, name, math.floor(took_s * 1000), int(is_repeat)]
-        limit, wait_ms, in_line, learned = await self._scripts.call("pace", [keys.pace(name), keys.COOLING], arguments)
+    async def _ask(self, name: str, successes: int, report: Report) -> Pace:
+        words: list[Word] = [successes, report.refusal, int(report.wait_s * 1000), self._start, self._max, LIVE_MS]
+        words += [math.ceil(report.cool_s * 1000), name, math.floor(report.took_s * 1000), int(report.is_repeat)]
+        limit, wait_ms, in_line, learned = await self._scripts.call("pace", [keys.pace(name), keys.COOLING], words)
         self._limits[name] = limit
         if in_line:
             self._lines.add(name)
