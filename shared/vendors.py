@@ -38,9 +38,9 @@ class Vendor(msgspec.Struct, frozen=True, kw_only=True):
     secrets: tuple[str, ...]
     """The variables that may be in a file instead."""
     has_flex: bool = False
-    """Whether it has the service tier flex."""
+    """True if the vendor has the service tier flex."""
     is_addressable: bool = False
-    """Whether rows of models may name another address: others speak its protocol, too."""
+    """True if rows of models may name another address, because other services speak the vendor's protocol, too."""
 
 
 _TABLE = (

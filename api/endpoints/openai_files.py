@@ -44,10 +44,10 @@ from shared.errors import IdempotencyMismatch, InvalidRequest, NotFound
 FORM_BYTES = 65_536
 """Bytes that a form may have beside its file."""
 LIMIT_MAX = 10_000
-ORDER = "`desc` (the default) lists the newest file first, `asc` the oldest."
 """Like OpenAI's: "Limit can range between 1 and 10,000, and the default is 10,000" (API reference, files, read
 2026-11).
 """
+ORDER = "`desc` (the default) lists the newest file first, `asc` the oldest."
 
 
 class FilesQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -63,11 +63,11 @@ class LoggedRequest(PinnedPrice, frozen=True, kw_only=True):
     tried: tuple[Tried, ...] | None
     """The outcomes of the models that were tried, once the request has ended."""
     outlives_reader: bool
-    """Whether the request runs on after its last reader has left."""
+    """True if the request runs on after its last reader has left; otherwise it is cancelled then."""
 
     @property
     def fell_back(self) -> bool:
-        """Whether another model than the first one served the request, or was tried last."""
+        """True if another model than the first one served the request, or was tried last."""
         return bool(self.chain) and self.model != self.chain[0].model  # type: ignore[index]
 
     def at(self, model: str) -> LoggedRequest:

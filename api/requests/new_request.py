@@ -42,9 +42,7 @@ class NewRequest(msgspec.Struct, frozen=True, kw_only=True):
     metadata: dict[str, str] | None = None
     lane: Lane = "interactive"
     keep: bool = False
-    """Whether the caller may come back for the answer. If so, it is kept in Postgres, and the caller's leaving cancels
-    nothing.
-    """
+    """True if the caller may come back for the answer: Postgres keeps it, and the request runs on when the caller leaves."""
     kept: KeptInput | None = None
     """The part of the request that is kept in Postgres with the answer; None if nothing is kept."""
     chain: Chain | None = None
@@ -54,7 +52,7 @@ class NewRequest(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Admitted(msgspec.Struct, frozen=True):
-    """A request that is held for and enqueued."""
+    """A request that is held for and was enqueued, by this process or, for a repeat, by an earlier one."""
 
     job: JobHead
     copy: Copy
@@ -62,11 +60,11 @@ class Admitted(msgspec.Struct, frozen=True):
     key_id: str
     rate: RateState
     attended: bool = False
-    """Whether the caller's leaving cancels the request although its answer is kept."""
+    """True if the request is cancelled when its caller leaves, even if an answer of it is kept, as a stored response is."""
 
     @property
     def outlives_reader(self) -> bool:
-        """Whether the caller may come back for the answer."""
+        """True if the request runs on when its caller leaves, who may come back for the answer."""
         return self.job.keep_until is not None and not self.attended
 
 

@@ -36,7 +36,7 @@ class Store(Protocol):
         """Create what the start needs, and clean up after a killed predecessor."""
 
     async def is_ready(self) -> bool:
-        """Whether it answers now."""
+        """True if the store answers now."""
 
 
 async def start(store: Store) -> Child:

@@ -40,7 +40,7 @@ class Valkey:
         make_private(self.folder)
 
     async def is_ready(self) -> bool:
-        """Whether Valkey answers PONG; while it reads its file it gives another answer."""
+        """True once Valkey answers a PING with PONG. While it loads its data from the disk it answers with an error."""
         try:
             async with asyncio.timeout(PROBE_S):
                 reader, writer = await asyncio.open_unix_connection(self._socket)

@@ -82,7 +82,7 @@ def _without_user(url: str) -> str:
 
 
 def is_real(vendor: Vendor, environment: Environment) -> bool:
-    """Whether the environment has a variable that chooses the vendor itself."""
+    """True if the environment has one of the variables that choose the real vendor instead of the simulator."""
     chosen_by = (name for variable in vendor.chosen_by for name in (variable, file_variable(variable)))
     return any(environment.get(name, "").strip() for name in chosen_by)
 

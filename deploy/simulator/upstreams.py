@@ -179,7 +179,7 @@ class _Standing:
         met.script = f"{met.script} {SCRIPTS.get(condition.fault, '')} {condition.script}".strip()
 
     def _is_down(self) -> bool:
-        """Whether the flapping upstream is down now; it begins with being down."""
+        """True while the flapping upstream is down. It is down first, then up, in turns."""
         passed = (self._clock() - self._began) % (self.condition.down_s + self.condition.up_s)
         return passed < self.condition.down_s
 

@@ -160,7 +160,7 @@ def _lacks_penalty(name: str) -> Callable[[_Asked], bool]:
 
 
 def _lacks_top_k(asked: _Asked) -> bool:
-    """Whether the model lacks `top_k`. Claude takes it beside Converse's own parameters
+    """True if the model lacks `top_k`. Claude takes it beside Converse's own parameters
     (docs.aws.amazon.com/bedrock/latest/userguide, Anthropic Claude Messages API), and Gemini as a field of its own.
     OpenAI, DeepSeek and the others do not have it.
     """

@@ -1,7 +1,8 @@
 """Reads what Redis knows of requests: their jobs, and the events that workers have written.
 
-Only this package reads these keys and knows arq's names for them. The records of a request's claims and calls are read by
-`workers/request/past.py`. Every function raises `Unavailable` if Redis does not answer.
+Only this package knows arq's names for these keys. `workers/request/past.py` reads a request's journal together with the
+records of its claims and calls, and the sweeps read settle records. Every function raises `Unavailable` if Redis does not
+answer.
 """
 
 from __future__ import annotations

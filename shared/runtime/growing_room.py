@@ -42,7 +42,7 @@ class GrowingRoom:
         return self._budget.hold_now(STEP_BYTES, owner)
 
     def goes_beyond(self, growth: Growth) -> bool:
-        """Whether this thing may grow without room; it is chosen if none was."""
+        """True if `growth` may go on without room. One thing may at a time: this one is chosen if there is none."""
         self._beyond = self._beyond or growth
         return self._beyond is growth
 

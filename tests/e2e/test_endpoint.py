@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from decimal import Decimal
+from typing import Any
 
 import asyncpg
 import pytest
@@ -60,9 +61,10 @@ async def test_raw_stream_with_stats_ends_with_one_record(caller: Caller) -> Non
     }
 
 
-async def test_event_stream_numbers_its_events_and_ends_with_done(caller: Caller) -> None:
+@pytest.mark.parametrize("options", [{}, {"stats": False}], ids=["", "without stats"])
+async def test_event_stream_numbers_its_events_and_ends_with_done(caller: Caller, options: dict[str, Any]) -> None:
     message = told(tokens=30, pace_ms=5)
-    reply = await caller.chat(message, stream=True, headers={"Accept": "text/event-stream"})
+    reply = await caller.chat(message, stream=True, headers={"Accept": "text/event-stream"}, **options)
     assert reply.headers["Content-Type"].startswith("text/event-stream")
     blocks = [block for block in reply.body.decode().split("\n\n") if block and not block.startswith(":")]
     events = [dict(line.split(": ", 1) for line in block.split("\n")) for block in blocks]

@@ -71,7 +71,7 @@ class BatchFeeder:
 
     async def run(self, feeds: Sequence[Feed]) -> None:
         """Feed until cancelled, whatever errors a store raises; while there is nothing to feed, look again at
-        intervals. Feeds run one after the other, so that all of them use one connection.
+        intervals. The feeds of one vendor run one after the other, so that they hold one connection for their lock.
         """
         while True:
             busy = [await self._is_busy(feed) for feed in feeds]

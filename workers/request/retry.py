@@ -1,4 +1,7 @@
-"""The only retry policy: it decides whether, and after how long, a vendor is called again for the same request."""
+"""The retry policy: whether a model is called again for the same request after a failure, and how long the request waits
+before. A call at another upstream, and one without the thoughts that a vendor refuses, follow at once (`next_call.py`,
+`vendor_calls.py`).
+"""
 
 from __future__ import annotations
 

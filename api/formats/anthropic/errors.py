@@ -33,7 +33,7 @@ CODE_AT = ("error", "details", "error_code")
 
 
 class AnthropicDetails(msgspec.Struct, frozen=True, kw_only=True):
-    """This service's own facts about the error, besides Anthropic's fields."""
+    """Facts about the error that Anthropic's fields have no place for. This service adds them."""
 
     error_code: str
     """The error's code, one of those in `/docs/errors`; for `thread` it is Anthropic's `thread_unsupported_request`."""

@@ -54,9 +54,7 @@ class BatchView(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     created_at: datetime
     """The time at which the batch was created."""
     started_at: datetime | None
-    """The time at which the batch's lines could first run, which is the time of its creation; null if none of its lines
-    can run.
-    """
+    """The time at which the batch's lines could first run, which is the time of its creation."""
     cancelled_at: datetime | None
     """The time at which the batch was cancelled; null if it was not."""
     ended_at: datetime | None

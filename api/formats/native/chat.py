@@ -53,7 +53,8 @@ class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     stream: bool = False
     """True sends the text as the model writes it. False by default."""
     stats: bool | None = None
-    """True adds tokens and price to the answer. By default true for JSON answers and false for streams."""
+    """True adds tokens and price to the answer. By default true for JSON answers and false for streams of text;
+    server-sent events always end with them."""
     max_tokens: Tokens | None = None
     """The most output tokens of the answer, reasoning included; by default 4,096 (16,384 for reasoning models). The
     limit is lowered to the model's maximum and to what the account can afford; `x-output-limit` says which limit

@@ -108,7 +108,8 @@ class BatchObject(msgspec.Struct, frozen=True, kw_only=True):
     expires_at: int
     """The time at which the batch ends, even if some of its lines have not run, in Unix seconds."""
     finalizing_at: int | None
-    """The time at which the last line had run, in Unix seconds; null before."""
+    """The time at which the last line had run or the batch expired, in Unix seconds; null before, and if the batch is
+    cancelled."""
     completed_at: int | None
     """The time at which the batch ended as `completed`, in Unix seconds; null otherwise."""
     failed_at: int | None

@@ -38,7 +38,7 @@ class Model(msgspec.Struct, frozen=True):
 
     @property
     def flex(self) -> bool:
-        """Whether the model is served at the tier flex (ai.google.dev/gemini-api/docs/flex-inference)."""
+        """True if Google serves the model at the tier flex (ai.google.dev/gemini-api/docs/flex-inference)."""
         return not self.name.startswith(NO_FLEX)
 
 

@@ -41,7 +41,7 @@ class ThinkingConfig(msgspec.Struct, rename="camel", forbid_unknown_fields=True)
 
     @property
     def includes_thoughts(self) -> bool:
-        """Whether the answer shows the thoughts."""
+        """True if the request asks for an answer that shows the model's thoughts."""
         return bool(self.include_thoughts or self.also_include)
 
     @property

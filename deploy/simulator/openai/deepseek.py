@@ -79,7 +79,7 @@ class DeepSeekChat(OpenAIChat):
         check_body(body, model)
 
     def thinks(self, body: ChatRequest, model: Model) -> bool:
-        """Whether the model thinks: newer models do unless they are told not to."""
+        """True if the model thinks before it answers: newer models do unless the request disables it."""
         return thinks_about(body, model)
 
     def policy(self, model: Model) -> Policy:

@@ -114,7 +114,7 @@ def _check_parameters(body: ChatRequest, model: Model) -> None:
 
 
 def thinks(body: ChatRequest, model: Model) -> bool:
-    """Whether the model thinks before it answers this request."""
+    """True if the model reasons, and the request does not ask for the effort `none`."""
     return model.reasons and model.effort(body.reasoning_effort) != "none"
 
 

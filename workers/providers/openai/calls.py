@@ -1,8 +1,8 @@
-"""Providers for APIs that speak OpenAI's protocol over HTTP, by the `openai` SDK.
+"""Providers for APIs that speak OpenAI's protocol over HTTP.
 
-The SDK decides the address and the headers of a request. Bodies are encoded and answers parsed here, and aiohttp sends
-the bytes that the SDK would send: the SDK's own way through a call costs four times as much as everything else, its
-parsed events six times.
+The `openai` SDK decides the address and the headers of a request. Bodies are encoded and answers parsed here, and
+aiohttp sends the bytes that the SDK would send: the SDK's own way through a call costs four times as much as everything
+else, its parsed events six times.
 """
 
 from __future__ import annotations

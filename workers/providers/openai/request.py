@@ -18,7 +18,7 @@ UNKNOWN_TO_DEEPSEEK = {"user"}
 
 
 def parameters(request: ProviderRequest) -> dict[str, Any]:
-    """The parameters of the SDK's `create`; options that are not asked for are left out."""
+    """The body of the request as a JSON object; options that are not asked for are left out."""
     given = {
         "model": request.model.vendor_model,
         "messages": [_message(message, request) for message in _talk(request)],

@@ -1,7 +1,7 @@
 """The progress of one call to a vendor: not sent yet, received by the vendor, or refused. The cost of a cancelled
 request depends on it.
 
-The SDKs do not return before the vendor answers, so their transports report both moments here. The maker of a call
+Neither an SDK nor aiohttp returns before the vendor answers, so transports report both moments here. The maker of a call
 opens a `Sending` around it; a transport finds that object through the context of its task.
 """
 
