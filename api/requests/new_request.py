@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -99,18 +99,10 @@ def reservation_of(request: NewRequest, settings: Settings) -> Reservation:
         metadata=request.metadata,
         idempotency_key=request.idempotency_key,
         fingerprint=request.fingerprint,
-        keep_until=_keep_until(request, settings),
+        keep_until=deadline + timedelta(seconds=settings.answers_kept_s) if request.keep or request.kept else None,
         kept=request.kept,
         chain=chain,
     )
-
-
-def _keep_until(request: NewRequest, settings: Settings) -> datetime | None:
-    """The time until which the answer is kept, counted from the latest possible end of the request; None if it is
-    not kept.
-    """
-    kept_s = settings.deadline_s(request.model.service_tier) + settings.answers_kept_s
-    return created_at(request.id) + timedelta(seconds=kept_s) if request.keep or request.kept else None
 
 
 def in_vain(job: PackedJob, chain: Chain | None, error: Overloaded) -> tuple[Tried, ...]:

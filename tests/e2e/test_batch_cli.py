@@ -58,8 +58,10 @@ class Cli:
             process = FORKING.Process(target=_run, args=(words, self.folder, self.environment, out, err))
             process.start()
             process.join(60)
-            assert process.exitcode is not None, "it does not end"
-            return Ran(process.exitcode, out.read_bytes(), err.read_text(encoding="utf-8"))
+            status = process.exitcode
+            process.kill()
+            assert status is not None, "it does not end"
+            return Ran(status, out.read_bytes(), err.read_text(encoding="utf-8"))
 
     async def installed(self, *words: str, err: int = asyncio.subprocess.PIPE) -> Ran:
         process = await asyncio.create_subprocess_exec(
