@@ -226,7 +226,7 @@ def unpack_event(data: bytes) -> Event:
     return _event_decoder.decode(data)
 
 
-def unpack_job(data: bytes) -> Job:
+def unpack_job(data: bytes | memoryview) -> Job:
     """Decode a job. Raises `msgspec.DecodeError` for anything else."""
     return _job_decoder.decode(data)
 
@@ -246,7 +246,7 @@ class Sealed:
 
     __slots__ = ("data",)
 
-    def __init__(self, data: bytes) -> None:
+    def __init__(self, data: bytes | memoryview) -> None:
         self.data = data
 
     def __repr__(self) -> str:
@@ -266,7 +266,7 @@ def _seal(value: object) -> msgspec.msgpack.Ext:
 
 def _unseal(code: int, data: memoryview) -> object:
     if code == _SEALED:
-        return Sealed(bytes(data))
+        return Sealed(data)  # a view: a large payload is not copied
     error = bytes(data).decode()
     return asyncio.CancelledError() if error.startswith("CancelledError:") else RuntimeError(error)
 

@@ -11,6 +11,7 @@ from shared.job import Sealed, unpack_job
 from shared.queue.journal import LeaseLost
 from shared.queue.known import job_of
 from shared.runtime import traces
+from workers.long_steps import LONG_STEPS
 from workers.loop.lease import Lease, own_lease
 from workers.request.attempt import Attempt
 from workers.request.end_writer import EndNotWritten
@@ -29,8 +30,9 @@ async def run_request(ctx: dict[str, Any], payload: Sealed) -> None:
     """
     runner: Runner = ctx[RUNNER]
     lease = own_lease()
-    job = unpack_job(payload.data)
-    payload.data = b""  # arq keeps the object until the job has ended
+    async with LONG_STEPS.one(len(payload.data)):
+        job = unpack_job(payload.data)
+        payload.data = b""  # arq keeps the object until the job has ended
     with (
         structlog.contextvars.bound_contextvars(request_id=job.id, epoch=lease.claim.epoch),
         run_span(job, lease.claim),

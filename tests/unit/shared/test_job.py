@@ -45,6 +45,12 @@ def test_a_job_is_the_same_after_it_crossed_the_queue() -> None:
     assert (name, unpack_job(sealed.data)) == ("run_request", job)
 
 
+def test_a_job_is_not_copied_out_of_its_payload() -> None:
+    raw = serialize_job("run_request", (Sealed(pack(_canary_job())),), {}, None, 1, serializer=arq_serializer)
+    _, (sealed,), *_ = deserialize_job_raw(raw, deserializer=arq_deserializer)
+    assert sealed.data.obj is raw
+
+
 def test_what_arq_logs_of_a_job_is_its_size() -> None:
     data = pack(_canary_job())
     assert args_to_string((Sealed(data),), {}) == f"<{len(data)} bytes>"
