@@ -41,6 +41,8 @@ _STEPS = bytes.maketrans(b"[{]}", b"\1\1\xff\xff")
 """One level down or up, as signed bytes."""
 _NESTED = {dict, list}
 _PIECE_BYTES = 1_000_000
+_FEW_MARKS = 1_000
+"""Marks up to which searching for each one is faster than deleting all else: a body that is mostly one image has few."""
 
 
 class Bounds(NamedTuple):
@@ -139,6 +141,8 @@ def _has_more_marks(text: bytes, most: int) -> bool:
     """Whether there are more than `most` opening brackets and commas, those in strings included. A text has no more nodes
     than these.
     """
+    if _has_few_marks(text, min(most, _FEW_MARKS)):
+        return False
     marks = 0
     for piece in _pieces(text):
         seen = piece.translate(None, _ELSE)
@@ -146,6 +150,19 @@ def _has_more_marks(text: bytes, most: int) -> bool:
         if marks > most:
             return True
     return False
+
+
+def _has_few_marks(text: bytes, most: int) -> bool:
+    """Whether there are at most `most` of them."""
+    marks = 0
+    for mark in (b"[", b"{", b","):
+        at = text.find(mark)
+        while at >= 0:
+            marks += 1
+            if marks > most:
+                return False
+            at = text.find(mark, at + 1)
+    return True
 
 
 def _count(text: bytes, nodes_max: int) -> tuple[int, int]:

@@ -87,13 +87,16 @@ def test_texts_that_are_decoded_together_share_the_nodes_and_not_the_depth(
         assert excess(Bounds(nodes, depth - 1), *texts) == "depth"
 
 
-@given(VALUES, FORMS, st.integers(0, 20), st.integers(0, 8))
+@given(VALUES, FORMS, st.integers(0, 20), st.integers(0, 8), st.integers(0, 10))
 def test_a_body_is_refused_for_its_nodes_and_a_value_for_its_depth(
-    value: Any, form: dict[str, Any], nodes_max: int, depth_max: int
+    value: Any, form: dict[str, Any], nodes_max: int, depth_max: int, few_marks: int
 ) -> None:
     put_in_force(Bounds(nodes_max, depth_max))
     text = json.dumps(value, **form).encode()
-    with pytest.raises(InvalidRequest, match="more than") if nodes_of(value) > nodes_max else nullcontext():
+    with (
+        patch.object(json_bounds, "_FEW_MARKS", few_marks),
+        pytest.raises(InvalidRequest, match="more than") if nodes_of(value) > nodes_max else nullcontext(),
+    ):
         require_nodes("It", text)
     with (
         pytest.raises(ValueError, match=f"`it` is .* {depth_max} times")
