@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Mapping
+from functools import cache
 from typing import NamedTuple
 from urllib.request import getproxies, proxy_bypass
 
@@ -57,7 +59,7 @@ class Clients:
         if self._session is None:
             limits = self._limits
             self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=limits.connections, ssl=httpx2.create_ssl_context()),
+                connector=aiohttp.TCPConnector(limit=limits.connections, ssl=_tls()),
                 timeout=aiohttp.ClientTimeout(
                     connect=limits.connect_s, sock_connect=limits.connect_s, sock_read=limits.read_s
                 ),
@@ -83,7 +85,16 @@ def openai_clients(environment: Mapping[str, str], limits: Limits) -> Clients:
 def _build(base_url: str | None, key: str, limits: Limits) -> openai.AsyncOpenAI:
     """The SDK's client, without its own retries, because hidden retries could be neither charged nor limited."""
     timeout = httpx2.Timeout(None, connect=limits.connect_s, read=limits.read_s, pool=limits.connect_s)
-    return openai.AsyncOpenAI(api_key=key, base_url=base_url, max_retries=0, timeout=timeout)
+    http_client = openai.DefaultAsyncHttpxClient(timeout=timeout, verify=_tls())
+    return openai.AsyncOpenAI(api_key=key, base_url=base_url, max_retries=0, timeout=timeout, http_client=http_client)
+
+
+@cache
+def _tls() -> ssl.SSLContext:
+    """The TLS settings of all connections. Reading the authorities' certificates takes 20 ms, in which the event loop does
+    nothing else.
+    """
+    return httpx2.create_ssl_context()
 
 
 class _Recorder(httpx2.AsyncBaseTransport):

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import ssl
+
 import pytest
 
 from workers.providers.openai.clients import Clients, Head
@@ -28,6 +30,17 @@ async def test_the_sdk_says_what_stands_before_a_body(monkeypatch: pytest.Monkey
 
 async def test_another_address_is_asked_there() -> None:
     assert (await _head("http://127.0.0.1:9/v1")).url == "http://127.0.0.1:9/v1/chat/completions"
+
+
+async def test_the_authorities_certificates_are_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    read = []
+    monkeypatch.setattr(ssl.SSLContext, "load_verify_locations", lambda *_, **places: read.append(places))
+    for key in ("a-key", "another-key"):
+        clients = Clients(key, None, LIMITS)
+        await clients.head_of("/chat/completions")
+        assert not clients.session.closed
+        await clients.close()
+    assert len(read) <= 1  # none, if another test has made a call
 
 
 @pytest.mark.parametrize(
