@@ -84,7 +84,7 @@ def reservation_of(request: NewRequest, settings: Settings) -> Reservation:
         account_id=request.key.account_id,
         key_id=request.key.id,
         model=model.name,
-        upstream=model.vendor_model,
+        vendor_model=model.vendor_model,
         provider=model.provider,
         api=model.api,
         lane=request.lane,

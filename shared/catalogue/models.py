@@ -247,7 +247,6 @@ def _parsed(table: Written, tables: Mapping[str, Written]) -> tuple[Row, Prices]
 def _offer(row: Row, prices: Prices, price_factor: Decimal) -> PhasedModel:
     factor = price_factor * row.price_factor
     fields = {name: getattr(row, name) for name in Model.__struct_fields__ if name in Row.__struct_fields__}
-    fields["vendor_model"] = row.upstream
 
     def at(vendor_price: Price) -> Model:
         price = vendor_price.times(factor)

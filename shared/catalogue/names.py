@@ -53,9 +53,9 @@ class Names:
         self._exact.update({alias: row.name for row in rows.values() for alias in row.aliases})
         self._bedrock: dict[str, str] = {}
         for row in sorted(rows.values(), key=lambda row: row.base_url is not None):
-            self._exact.setdefault(row.upstream, row.name)
+            self._exact.setdefault(row.vendor_model, row.name)
             if row.provider == "bedrock":
-                self._bedrock.setdefault(_bare_id(row.upstream), row.name)
+                self._bedrock.setdefault(_bare_id(row.vendor_model), row.name)
         self._spellings = {spelling.casefold(): name for spelling, name in self._exact.items()}
         self._nearest = lru_cache(REMEMBERED_MAX)(self._compare)
 
@@ -71,7 +71,7 @@ class Names:
     def aliases_of(self, name: str) -> tuple[str, ...]:
         """The names that are listed beside a public name: the row's aliases, and the vendor's id if it leads to this row."""
         row = self._rows[name]
-        own = [one for one in (row.upstream, *row.aliases) if one != name and self._exact[one] == name]
+        own = [one for one in (row.vendor_model, *row.aliases) if one != name and self._exact[one] == name]
         return tuple(dict.fromkeys(own))
 
     def nearest(self, name: str) -> tuple[str, ...]:

@@ -60,7 +60,7 @@ class Row(WrittenPrices, frozen=True, kw_only=True, forbid_unknown_fields=True):
     provider: ProviderName
     api: str
     second_api: str | None = None
-    upstream: str
+    vendor_model: str = msgspec.field(name="upstream")
     context_window: Tokens
     max_output_tokens: Tokens
     streaming: bool = True

@@ -16,11 +16,12 @@ if TYPE_CHECKING:
 
 class PinnedModel(PinnedPrice, frozen=True, kw_only=True, omit_defaults=True):
     """One model of a chain. The hold uses the prices `hold_…` if they are higher than those of plain input and output.
-    `output_limit` is the wanted limit, and after admission the granted one. Limits are tokens.
+    `output_limit` is the wanted limit, and after admission the granted one. Limits are tokens. `vendor_model` is the
+    vendor's id of the model.
     """
 
     model: str
-    upstream: str
+    vendor_model: str = msgspec.field(name="upstream")
     provider: str
     api: str
     input_bound: int
@@ -45,7 +46,7 @@ def pinned_model(model: Model, input_bound: int, writes: Writes, output_limit: i
     """
     return PinnedModel(
         model=model.name,
-        upstream=model.vendor_model,
+        vendor_model=model.vendor_model,
         provider=model.provider,
         api=model.api,
         input_bound=input_bound,

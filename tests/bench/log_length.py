@@ -116,7 +116,7 @@ def _reservation(account_id: str, key_id: str) -> Reservation:
         account_id=account_id,
         key_id=key_id,
         model="openai-gpt-4o-mini",
-        upstream="gpt-4o-mini",
+        vendor_model="gpt-4o-mini",
         provider="openai",
         api="openai-chat",
         lane="interactive",

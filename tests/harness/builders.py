@@ -69,7 +69,7 @@ def a_reservation(account_id: str, hold: int = 100, **changes: Any) -> Reservati
         "account_id": account_id,
         "key_id": "key_of_nobody",
         "model": "openai-gpt-4o",
-        "upstream": "gpt-4o-2024-08-06",
+        "vendor_model": "gpt-4o-2024-08-06",
         "provider": "openai",
         "api": "openai-chat",
         "lane": "interactive",

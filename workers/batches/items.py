@@ -138,7 +138,7 @@ class ItemMaker:
             account_id=cursor["account_id"],
             key_id=cursor["key_id"],
             model=model.name,
-            upstream=model.vendor_model,
+            vendor_model=model.vendor_model,
             provider=model.provider,
             api=model.api,
             lane="flex" if model.service_tier == "flex" else "batch",

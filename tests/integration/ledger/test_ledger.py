@@ -60,8 +60,10 @@ async def test_a_reservation_is_recorded_with_everything_that_was_promised(
         "hold_input_price",
         "hold_output_price",
         "kept",
+        "vendor_model",
     }:
         assert row[name] == getattr(reservation, name), name
+    assert row["upstream"] == reservation.vendor_model
     assert (row["state"], row["hold_state"], row["hold_nano"], row["charged_nano"]) == ("pending", "held", 100, 0)
     assert row["messages"].startswith('[{"role":"user"')
     assert price_of(row) == price
@@ -268,11 +270,12 @@ async def test_settling_captures_the_charge_and_gives_the_rest_back(
         "keep_until",
         "batch_line",
         "tier_loss_nano",
-        "upstream",  # of the row it is what the vendor calls the model
+        "upstream",  # in the row it is the vendor's id of the model
         "lost_calls",
         "served",
     }:
         assert row[name] == getattr(settlement, name), name
+    assert row["upstream_name"] == settlement.upstream
     assert row["charged_nano"] == 120
     (entry,) = await pool.fetch(
         "SELECT debit_account, credit_account, amount_nano, kind FROM ledger WHERE request_id = $1", reservation.id
