@@ -50,10 +50,11 @@ class Reservation(PinnedPrice, frozen=True, kw_only=True, omit_defaults=True):
     """A request for a hold: a row of `requests`. Prices are nano-USD per million tokens, limits are tokens.
 
     The hold uses the prices `hold_…` if they are higher than those of plain input and output. `output_limit` is the
-    wanted limit, `output_floor` the least to grant if credit is short (equal: all or nothing). `vendor_model` is the vendor's
-    id of the model. `idempotency_key` and `fingerprint` are SHA-256; the key leads to this request until `keep_until`. `batch_number` is the line of the batch
-    and `batch_bytes` its size. `kept` is stored if there is room. `chain` has all models that may serve the request:
-    the dearest decides the hold, and `output_limit` is the largest of theirs.
+    wanted limit, `output_floor` the least to grant if credit is short (equal: all or nothing). `vendor_model` is the
+    vendor's id of the model. `idempotency_key` and `fingerprint` are SHA-256; the key leads to this request until
+    `keep_until`. `batch_number` is the line of the batch and `batch_bytes` its size. `kept` is stored if there is room.
+    `chain` has all models that may serve the request: the dearest decides the hold, and `output_limit` is the largest of
+    theirs.
     """
 
     id: str
