@@ -82,7 +82,7 @@ class _Checks:
         ask, model = self._with_chain(given) if given.models else self._of_one_model(given)
         self._require_affordable(ask, model)
         feed = feed_of(model.provider, model.service_tier)
-        return Line(number=number, custom_id=parsed.custom_id, provider=feed, asked=pack_ask(ask))
+        return Line(number=number, custom_id=parsed.custom_id, feed=feed, asked=pack_ask(ask))
 
     def _of_one_model(self, given: Asked) -> tuple[Ask, Model]:
         services = self._services

@@ -133,7 +133,7 @@ class Upload:
             raise InvalidRequest(f"The {self._parts.whole} has more than {most} {self._parts.part}s: split it.")
         self._lines += 1
         understood = self._reader.read(number, line)
-        tier = b"\0flex" if tier_of(understood.provider or "") == "flex" else b""
+        tier = b"\0flex" if tier_of(understood.feed or "") == "flex" else b""
         self._hash.update((understood.asked or line or b"") + tier + f"\0{understood.custom_id}\n".encode())
         self._piece.append(understood)
         size = bytes_of(understood, len(line or b"") + 1)

@@ -13,6 +13,7 @@ from shared.batches.queries import FILES, execute, known_id, page_begins, row_of
 from shared.batches.quota import FILE_BYTES, GIVEN_UP, LINE_BYTES, Announced, limits_of, refuse_without_room
 from shared.errors import Conflict, Gone, InsufficientCredit, NotFound, Unavailable
 from shared.ids import created_at, new_id
+from shared.lanes import Feed
 from shared.ledger.ended_keys import KeyEnded
 from shared.money import nano_to_usd
 from shared.stores.postgres import reached
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from shared.settings import Settings
 
 LINE_COLUMNS = ("day", "file_id", "number", "custom_id", "provider", "asked", "error_code", "error_message")
+"""The columns of `file_lines`: the day, the file, and the fields of a `Line`. The column `provider` has the line's feed."""
 OLDEST = (datetime.min.replace(tzinfo=UTC), "")
 Form = Literal["native", "openai", "anthropic"]
 
@@ -37,13 +39,13 @@ class LineError(msgspec.Struct, frozen=True):
 
 
 class Line(msgspec.Struct, frozen=True, kw_only=True):
-    """A line of a file. A line that was understood has `asked`, for the feed `provider`; any other has `error_code` and
-    `error_message`.
+    """A line of a file. A line that was understood has its request in `asked`, and its `feed`; any other has `error_code`
+    and `error_message`.
     """
 
     number: int
     custom_id: str | None
-    provider: str | None = None
+    feed: Feed | None = None
     asked: bytes | None = None
     error_code: str | None = None
     error_message: str | None = None

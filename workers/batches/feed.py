@@ -1,8 +1,8 @@
 """Feeds batches to the queues: a limited window of items per feed, however many lines wait in Postgres.
 
-A feed moves the lines for one provider to its batch lane, or lines at the tier flex to its flex lane. One worker at a time
-runs a feed (an advisory lock). Holds and items are created in one transaction, then the jobs are enqueued; `finish.py`
-finds items whose job is missing after a crash between the two.
+A feed moves the lines for one provider at the default tier to its batch lane, or those at the tier flex to its flex lane.
+One worker at a time runs a feed (an advisory lock). Holds and items are created in one transaction, then the jobs are
+enqueued; `finish.py` finds items whose job is missing after a crash between the two.
 
 The window follows the slots of the living workers, the bytes that Redis would hold, and what each model's vendor allows. A
 line that cannot be run fails alone, and a batch that cannot be fed does not hold up the others.

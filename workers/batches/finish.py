@@ -117,7 +117,7 @@ class BatchFinisher:
         rows = await self._pool.fetch(BATCHES["to_withdraw"], ITEMS_PER_LOOK)
         settled = await settle_kept(self._client, self._settler, [row["request_id"] for row in rows])
         for row in (row for row in rows if row["request_id"] not in settled):
-            name = fed_queue(row["provider"])
+            name = fed_queue(row["feed"])
             if await self._queue.bury(row["request_id"], name, or_void=False):
                 self._settler.keep(_withdrawn(row, await self._look_back(self._client, row["request_id"])))
             elif row["batch_id"] in stopped:
@@ -141,7 +141,7 @@ class BatchFinisher:
                 continue
             age_s = (clock.utc_now() - created_at(row["request_id"])).total_seconds()
             epoch = max(1, int(age_s)) * EPOCHS_PER_ENQUEUE
-            if await enqueue_item(self._queue, row["provider"], job, row["key_id"], epoch):
+            if await enqueue_item(self._queue, row["feed"], job, row["key_id"], epoch):
                 log.warning("lost batch item enqueued again", request_id=row["request_id"])
 
     async def _end(self) -> None:

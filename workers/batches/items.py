@@ -166,7 +166,7 @@ class ItemMaker:
         no longer be run.
         """
         line = _read(row["asked"])
-        (model, ask), *others = self._chain(line, tier_of(row["provider"]))
+        (model, ask), *others = self._chain(line, tier_of(row["feed"]))
         model = msgspec.structs.replace(model, price=price_of(row))
         chain = row["chain"] and chain_from_json(row["chain"])
         more = behind(line, others, chain or ())

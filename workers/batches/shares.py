@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 
 class Hungry(NamedTuple):
-    """A batch with lines for a provider that could be fed."""
+    """A batch with lines that a feed could feed."""
 
     batch_id: str
     account_id: str

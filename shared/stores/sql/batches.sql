@@ -17,8 +17,9 @@ WITH made AS (
 INSERT INTO batch_keeping (batch_id, results_until) SELECT id, $10 FROM made RETURNING batch_id
 
 -- name: create_cursors
+-- A cursor for each feed of the file's lines. Here and in `batch_items` and `file_lines` the column `provider` has the feed's name.
 INSERT INTO batch_cursors (batch_id, provider, left_over)
-SELECT $1, provider, count(*) FROM file_lines WHERE file_id = $2 AND day = $3 AND provider IS NOT NULL GROUP BY provider
+SELECT $1, provider AS feed, count(*) FROM file_lines WHERE file_id = $2 AND day = $3 AND provider IS NOT NULL GROUP BY feed
 
 -- name: lock_account
 SELECT lock_batches_of($1)
@@ -212,7 +213,7 @@ UPDATE batches SET state = 'finalizing', finalized_at = now()
 WHERE ended_at IS NULL AND state = 'in_progress' AND completed + failed + cancelled + expired = total
 
 -- name: to_withdraw
-SELECT i.batch_id, i.request_id, i.provider, i.account_id, b.ends_as
+SELECT i.batch_id, i.request_id, i.provider AS feed, i.account_id, b.ends_as
 FROM batches b JOIN batch_items i ON i.batch_id = b.id AND i.day = b.day AND i.state = 'running'
 WHERE b.ended_at IS NULL AND b.ends_as <> 'completed' AND b.state IN ('cancelling', 'finalizing') LIMIT $1
 
@@ -245,7 +246,7 @@ WHERE id = $1 AND ended_at IS NULL AND state IN ('cancelling', 'finalizing')
 RETURNING state
 
 -- name: maybe_lost
-SELECT i.request_id, i.provider, i.number, b.file_id, b.file_day, l.asked, r.account_id, r.key_id, r.price_version, r.input_price, r.output_price,
+SELECT i.request_id, i.provider AS feed, i.number, b.file_id, b.file_day, l.asked, r.account_id, r.key_id, r.price_version, r.input_price, r.output_price,
     r.cached_price, r.cache_write_price, r.cache_write_long_price, r.long_above, r.long_input_price, r.long_output_price,
     r.long_cached_price, r.long_cache_write_price, r.long_cache_write_long_price, r.chain, r.output_limit, r.hold_nano, r.deadline_at, r.keep_until, r.batch_id, r.batch_number, r.batch_day
 FROM batch_items i JOIN batches b ON b.id = i.batch_id

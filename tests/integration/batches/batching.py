@@ -59,21 +59,21 @@ class Fed(NamedTuple):
     needed: int
 
 
-async def a_file(pool: asyncpg.Pool, account: str, *providers: str, model: str = MODEL) -> File:
-    """A line for each provider; `bad` is a line that nobody understood."""
+async def a_file(pool: asyncpg.Pool, account: str, *feeds: str, model: str = MODEL) -> File:
+    """A line for each feed; `bad` is a line that nobody understood."""
     file = await begin_file(pool, account, "native", "lines", SETTINGS, WITHOUT_CREDIT)
     lines = [
         Line(number=number, custom_id=str(number), error_code="invalid_request", error_message="bad")
-        if provider == BAD
-        else Line(number=number, custom_id=str(number), provider=provider, asked=an_ask(model))
-        for number, provider in enumerate(providers, start=1)
+        if feed == BAD
+        else Line(number=number, custom_id=str(number), feed=feed, asked=an_ask(model))
+        for number, feed in enumerate(feeds, start=1)
     ]
     await add_lines(pool, file, lines)
-    return await finish_file(pool, file, "key", Contents(100, COUNTED, len(lines), providers.count(BAD)))
+    return await finish_file(pool, file, "key", Contents(100, COUNTED, len(lines), feeds.count(BAD)))
 
 
-async def a_batch(pool: asyncpg.Pool, account: str, *providers: str, key: str = "key", model: str = MODEL) -> Batch:
-    file = await a_file(pool, account, *(providers or ("openai",) * 4), model=model)
+async def a_batch(pool: asyncpg.Pool, account: str, *feeds: str, key: str = "key", model: str = MODEL) -> Batch:
+    file = await a_file(pool, account, *(feeds or ("openai",) * 4), model=model)
     return (await create_batch(pool, NewBatch(file, key, "/api/endpoint"), SETTINGS)).batch
 
 
@@ -102,13 +102,13 @@ async def feed(
     batch: Batch,
     *items: Reservation | dict[str, object],
     after: int = 0,
-    provider: str = "openai",
+    name: str = "openai",
     in_flight_max: int = 100,
     room_kept: int = 0,
     share: float = 1.0,
 ) -> Fed:
     lines = msgspec.json.encode(items).decode()
-    *rows, last = await pool.fetch(BATCHES["feed"], batch.id, provider, after, lines, in_flight_max, room_kept, share)
+    *rows, last = await pool.fetch(BATCHES["feed"], batch.id, name, after, lines, in_flight_max, room_kept, share)
     return Fed([row["request_id"] for row in rows], last["outcome"], last["needed"])
 
 
@@ -122,7 +122,7 @@ async def ready_cursors(pool: asyncpg.Pool) -> list[asyncpg.Record]:
 async def a_batch_of(pool: asyncpg.Pool, account: str, *asked: bytes) -> Batch:
     """Over packed lines for OpenAI."""
     file = await begin_file(pool, account, "native", "lines", SETTINGS, WITHOUT_CREDIT)
-    lines = [Line(number=n, custom_id=str(n), provider="openai", asked=one) for n, one in enumerate(asked, start=1)]
+    lines = [Line(number=n, custom_id=str(n), feed="openai", asked=one) for n, one in enumerate(asked, start=1)]
     await add_lines(pool, file, lines)
     file = await finish_file(pool, file, "key", Contents(100, COUNTED, len(lines), 0))
     return (await create_batch(pool, NewBatch(file, "key", "/api/endpoint"), SETTINGS)).batch

@@ -116,11 +116,11 @@ async def a_batch_that_is_cancelled_is_not_fed(scratch: Scratch) -> None:
     assert await feed(scratch.pool, batch, an_item(batch, 1)) == Fed([], "not_now", 0)
 
 
-async def each_provider_has_its_own_place(scratch: Scratch) -> None:
+async def each_feed_has_its_own_place(scratch: Scratch) -> None:
     batch = await a_batch(scratch.pool, await scratch.account(1_000), "openai", "gemini", "openai")
     await feed(scratch.pool, batch, an_item(batch, 1), an_item(batch, 3))
     assert (await feed(scratch.pool, batch, an_item(batch, 1))).outcome == "not_now"
-    assert len((await feed(scratch.pool, batch, an_item(batch, 2), provider="gemini")).requests) == 1
+    assert len((await feed(scratch.pool, batch, an_item(batch, 2), name="gemini")).requests) == 1
     assert (await counts(scratch, batch.id))["fed"] == 3
 
 
@@ -249,7 +249,7 @@ MUTANTS = [
     ),
     Mutant(room_is_kept_for_interactive_requests, "feed", "ELSIF taken - failing >= room THEN", "ELSIF false THEN"),
     Mutant(a_batch_that_is_cancelled_is_not_fed, "feed", " AND b.state = 'in_progress'", ""),
-    Mutant(each_provider_has_its_own_place, "feed", " AND c.provider = the_provider\n    WHERE", "\n    WHERE"),
+    Mutant(each_feed_has_its_own_place, "feed", " AND c.provider = the_feed\n    WHERE", "\n    WHERE"),
     Mutant(a_line_that_cannot_run_fails_in_its_place, "feed", "taken - failing >= room", "taken >= room"),
     Mutant(a_line_that_cannot_run_fails_in_its_place, "feed", ", failed = b.failed + failing", ""),
     Mutant(a_line_that_cannot_run_fails_in_its_place, "feed", "COALESCE(one.hold, 0)", "one.hold"),

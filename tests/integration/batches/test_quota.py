@@ -227,8 +227,8 @@ async def test_days_are_those_of_the_database(scratch: Scratch, monkeypatch: pyt
 @pytest.mark.parametrize(
     ("line", "sent", "counted"),
     [
-        (Line(number=1, custom_id="a", provider="openai", asked=b"x" * 50), 60, 51 + LINE_BYTES),
-        (Line(number=1, custom_id="a", provider="openai", asked=b"x" * 50), 1_000, 1_000),
+        (Line(number=1, custom_id="a", feed="openai", asked=b"x" * 50), 60, 51 + LINE_BYTES),
+        (Line(number=1, custom_id="a", feed="openai", asked=b"x" * 50), 1_000, 1_000),
         (Line(number=1, custom_id=None, error_code="invalid_request", error_message="é" * 10), 2, 20 + LINE_BYTES),
     ],
 )

@@ -107,7 +107,7 @@ async def test_its_batches_go_on_beside_it_and_are_kept_as_the_setting_says(
     """It reads whole rows, so that a new column would be too much for it."""
     url, pool, account = previous
     file = await _begin_file(pool, account)
-    await add_lines(pool, file, [Line(number=n, custom_id=str(n), provider="openai", asked=ASKED) for n in (1, 2)])
+    await add_lines(pool, file, [Line(number=n, custom_id=str(n), feed="openai", asked=ASKED) for n in (1, 2)])
     await pool.execute(READY, file.id)
     batch_id = new_id("batch")
     await pool.execute(CREATE, batch_id, account, file.id)

@@ -94,9 +94,7 @@ async def test_a_step_takes_no_more_bytes_than_it_may_unless_it_is_one_line(scra
     """)
     file = await begin_file(scratch.pool, await scratch.account(0), "native", "x", SETTINGS, WITHOUT_CREDIT)
     sizes = [10, 10, 100, 50, 40, 5, 5]
-    lines = [
-        Line(number=3 * n, custom_id=None, provider="openai", asked=b"x" * size) for n, size in enumerate(sizes, 1)
-    ]
+    lines = [Line(number=3 * n, custom_id=None, feed="openai", asked=b"x" * size) for n, size in enumerate(sizes, 1)]
     await add_lines(scratch.pool, file, lines)
     await drop_file(scratch.pool, file)
     await sweep_files(scratch.pool, msgspec.structs.replace(SETTINGS, files_sweep_bytes=95))
@@ -150,7 +148,7 @@ async def test_an_upload_of_which_nothing_was_heard_is_given_up_and_another_goes
     account = await scratch.account(0)
     silent, alive = [await begin_file(scratch.pool, account, "native", "x", SETTINGS, WITHOUT_CREDIT) for _ in range(2)]
     for file in (silent, alive):
-        await add_lines(scratch.pool, file, [Line(number=1, custom_id="a", provider="openai", asked=an_ask())])
+        await add_lines(scratch.pool, file, [Line(number=1, custom_id="a", feed="openai", asked=an_ask())])
     await scratch.pool.execute("UPDATE files SET look_at = now() WHERE id = $1", silent.id)
     assert await sweep_files(scratch.pool, SETTINGS) == 1
     assert tuple(await _file(scratch, silent.id)) == ("deleted", 0, None)

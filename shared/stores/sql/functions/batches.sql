@@ -1,6 +1,6 @@
--- Revision 1.
+-- Revision 2.
 
--- Feed lines of one batch and provider to the queue: hold credit for them and make them items, in one transaction. `lines`
+-- Feed lines of one batch through `the_feed` to its queue: hold credit for them and make them items, in one transaction. `lines`
 -- are reservations, or lines that cannot be run, in the order of their numbers; the longest beginning of them is taken that the
 -- account can afford within `share` of its balance for all its batches, that the key's limit allows, and that leaves `room_kept`
 -- of what the account may have in flight to its interactive requests. A line that cannot be run has an `error_code` and an
@@ -8,8 +8,9 @@
 -- the batch is not in progress, or when another feeder was there first (`fed_to` is not `after_number` any more, or locked). The
 -- account is locked first, as everywhere. The last row of the answer has no request: its outcome is why no more were taken
 -- (`done`, `credit`, `key_limit`, `in_flight`, `not_now`), `needed` what the next line would hold.
+DROP FUNCTION IF EXISTS feed(text, text, integer, jsonb, integer, integer, numeric); -- parameters cannot be renamed otherwise
 CREATE OR REPLACE FUNCTION feed(
-    the_batch text, the_provider text, after_number integer, lines jsonb, in_flight_max integer, room_kept integer, share numeric)
+    the_batch text, the_feed text, after_number integer, lines jsonb, in_flight_max integer, room_kept integer, share numeric)
 RETURNS TABLE (request_id text, outcome text, granted_hold bigint, needed bigint)
 LANGUAGE plpgsql SET enable_seqscan = off SET enable_mergejoin = off SET jit = off AS $$
 #variable_conflict use_column
@@ -30,7 +31,7 @@ DECLARE
 BEGIN
     SELECT a.id, a.balance_nano, a.held_nano, a.in_flight INTO owner
     FROM accounts a WHERE a.id = (SELECT b.account_id FROM batches b WHERE b.id = the_batch) FOR UPDATE;
-    PERFORM 1 FROM batches b JOIN batch_cursors c ON c.batch_id = b.id AND c.provider = the_provider
+    PERFORM 1 FROM batches b JOIN batch_cursors c ON c.batch_id = b.id AND c.provider = the_feed
     WHERE b.id = the_batch AND b.state = 'in_progress' AND c.fed_to = after_number
     FOR NO KEY UPDATE OF b, c SKIP LOCKED;
     IF NOT FOUND THEN
@@ -80,12 +81,12 @@ BEGIN
         END LOOP;
         INSERT INTO batch_items (
             day, batch_id, number, account_id, provider, model, request_id, hold_nano, bytes, fed_at, state, error_code, error_message)
-        SELECT (element->>'batch_day')::date, the_batch, (element->>'batch_number')::integer, owner.id, the_provider, element->>'model',
+        SELECT (element->>'batch_day')::date, the_batch, (element->>'batch_number')::integer, owner.id, the_feed, element->>'model',
             element->>'id', COALESCE(hold_of(element), 0), (element->>'batch_bytes')::integer, now(),
             CASE WHEN element->>'error_code' IS NULL THEN 'running' ELSE 'failed' END, element->>'error_code', element->>'error_message'
         FROM jsonb_array_elements(lines) WITH ORDINALITY AS e(element, position) WHERE position <= taken;
         UPDATE batch_cursors c SET fed_to = last_number, left_over = c.left_over - taken
-        WHERE c.batch_id = the_batch AND c.provider = the_provider;
+        WHERE c.batch_id = the_batch AND c.provider = the_feed;
         UPDATE batches b SET fed = b.fed + taken, failed = b.failed + failing WHERE b.id = the_batch;
     END IF;
     RETURN QUERY SELECT NULL::text, why, 0::bigint, CASE WHEN why = 'done' THEN 0 ELSE next_hold END;

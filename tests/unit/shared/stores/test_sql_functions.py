@@ -3,7 +3,7 @@ from __future__ import annotations
 from shared.stores.sql_functions import function_files
 
 NOTED = {
-    "batches": (1, "8a944a99188ddba1"),
+    "batches": (2, "6474edf11368b978"),
     "credit": (1, "ac86cfe00b242bd7"),
     "files": (1, "95166b910f59159f"),
     "keys": (1, "2d364736494947db"),
