@@ -14,7 +14,7 @@ import msgspec
 
 from shared.chat import CallPiece
 
-TRIES_MAX = 32
+PARSES_MAX = 32
 """The most checks of whether a call's arguments are complete. If they are still incomplete after these, the calls
 behind it wait for the end.
 """
@@ -30,8 +30,8 @@ class _Call(msgspec.Struct):
     held: list[str] = msgspec.field(default_factory=list)
     """Arguments that have been sent (`told`), and arguments that have not been sent yet (`held`)."""
     whole: bool = False
-    tries: int = 0
-    tried: int = 0
+    parses: int = 0
+    parsed: int = 0
     """The number of pieces that had been sent at the last check."""
 
     def next_piece(self) -> str:
@@ -43,8 +43,8 @@ class _Call(msgspec.Struct):
 
     def is_whole(self) -> bool:
         """Whether the arguments are a complete object. Truncated or empty arguments are not."""
-        if self.tries < TRIES_MAX and self.tried < len(self.told) and self.told[-1].rstrip().endswith("}"):
-            self.tries, self.tried = self.tries + 1, len(self.told)
+        if self.parses < PARSES_MAX and self.parsed < len(self.told) and self.told[-1].rstrip().endswith("}"):
+            self.parses, self.parsed = self.parses + 1, len(self.told)
             self.whole = _is_object("".join(self.told))
         return self.whole
 

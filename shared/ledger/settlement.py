@@ -62,7 +62,8 @@ class Settlement(msgspec.Struct, frozen=True, kw_only=True):
     finish_reason: str | None = None
     error_code: str | None = None
     error_message: str | None = None
-    attempts: int = 0
+    calls: int = msgspec.field(name="attempts", default=0)
+    """The number of calls to vendors."""
     answer: bytes | None = None
     keep_until: datetime | None = None
     batch_line: BatchLine | None = None
@@ -90,7 +91,7 @@ class Settlement(msgspec.Struct, frozen=True, kw_only=True):
         *,
         hold_state: HoldEnd = "released",
         ended_at: datetime | None = None,
-        attempts: int = 0,
+        calls: int = 0,
         void: bool = False,
     ) -> Settlement:
         """The end of a request that costs nothing, with the error that its caller is told. `ended_at` is now by default."""
@@ -103,6 +104,6 @@ class Settlement(msgspec.Struct, frozen=True, kw_only=True):
             ended_at=ended_at or clock.utc_now(),
             error_code=error.code,
             error_message=error.message,
-            attempts=attempts,
+            calls=calls,
             void=void,
         )

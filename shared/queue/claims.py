@@ -41,8 +41,8 @@ class Claim(NamedTuple):
     large: int = 0
 
     @property
-    def tries(self) -> int:
-        """The number of claims of the job since it was enqueued, including this one."""
+    def attempt(self) -> int:
+        """The number of this claim of the job: 1 for the first one since the job was enqueued."""
         return self.epoch % EPOCHS_PER_ENQUEUE
 
 

@@ -96,6 +96,6 @@ def _uncharged(settlement: Settlement, *, void: bool) -> Settlement:
         settlement.account_id,
         error,
         ended_at=settlement.ended_at,
-        attempts=settlement.attempts,
+        calls=settlement.calls,
         void=void,
     )

@@ -146,5 +146,5 @@ def _settlement(reservation: Reservation) -> Settlement:
         tokens_input=20,
         tokens_output=100,
         finish_reason="stop",
-        attempts=1,
+        calls=1,
     )

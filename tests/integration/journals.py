@@ -10,7 +10,7 @@ from shared.queue.journal import Journal, append_all
 from shared.stores.scripts import Scripts
 
 
-class JournalWriter:
+class DirectJournal:
     """One claim's way to its request's journal; `length` is where the next event goes."""
 
     def __init__(

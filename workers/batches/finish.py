@@ -160,5 +160,5 @@ def _withdrawn(row: asyncpg.Record, past: PastCalls) -> Settlement:
         if row["ends_as"] == "cancelled"
         else Expired("The batch expired before this line ended.")
     )
-    settlement = Settlement.uncharged(row["request_id"], row["account_id"], error, attempts=past.calls)
+    settlement = Settlement.uncharged(row["request_id"], row["account_id"], error, calls=past.calls)
     return msgspec.structs.replace(settlement, lost_calls=past.lost or None)

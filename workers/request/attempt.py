@@ -28,7 +28,7 @@ from workers.request.billing import Received
 from workers.request.end_writer import EndWriter
 from workers.request.fallbacks import may_go_on, next_is_well, told_with_chain, tried_now, with_its_marks
 from workers.request.joined_parts import WholeAnswer
-from workers.request.journal_writer import ChunkWriter
+from workers.request.journal_writer import JournalWriter
 from workers.request.past import Past, look_back, packed_lost
 from workers.request.reporting import alert_operator, report_fallback
 from workers.request.resuming import resume_calls
@@ -62,7 +62,9 @@ class Attempt:
         ending = runner.queue.ending(claim, of_batch=job.batch_line is not None)
         self._journal = Journal(claim, live_s=live_s, keep_s=keep_s, ending=ending)
         served = Served(job.model.name) if job.tried else None
-        self._writer = ChunkWriter(runner.flusher, self._journal, patience_s=settings.redis_patience_s, opening=served)
+        self._writer = JournalWriter(
+            runner.flusher, self._journal, patience_s=settings.redis_patience_s, opening=served
+        )
         self._room = room
         self._end = EndWriter(
             self._job,
@@ -78,12 +80,13 @@ class Attempt:
         """Run the request. Every way out ends the request, returns it to the queue, or leaves it to its new owner."""
         self._note_wait()
         try:
-            past = await self._look_back() if self._claim.tries > 1 else Past()
+            past = await self._look_back() if self._claim.attempt > 1 else Past()
+            self._settle_again(past)
             if await self._has_ended(past):
                 return
             self._resume(past)
             self._refuse_what_must_not_run(past)
-            reason = await self._called()
+            reason = await self._call_vendor()
             if reason is None:
                 return
         except (LeaseLost, Retry):
@@ -105,6 +108,7 @@ class Attempt:
         `LeaseLost` or `Unavailable`.
         """
         past = await look_back(self._runner.redis, self._job.id)
+        self._settle_again(past)
         if not await self._has_ended(past):
             self._resume(past)
             await self._end.cancelled()
@@ -121,12 +125,13 @@ class Attempt:
         except Unavailable as error:
             raise Retry(defer=self._runner.settings.settle_retry_s) from error
 
-    async def _has_ended(self, past: Past) -> bool:
-        """Whether an earlier attempt has ended the request. If it has, its settlement is sent again, in case the worker
-        died before.
-        """
+    def _settle_again(self, past: Past) -> None:
+        """Send the settlement of an earlier attempt again, in case its worker died before."""
         if past.end and past.settlement:
             self._runner.settler.keep(past.settlement)
+
+    async def _has_ended(self, past: Past) -> bool:
+        """Whether an earlier attempt has ended the request."""
         return past.end is not None or await self._has_ended_long_ago()
 
     async def _has_ended_long_ago(self) -> bool:
@@ -149,10 +154,10 @@ class Attempt:
         self._journal.length, self._journal.bytes = past.length, past.bytes
         self._received.text_bytes = past.text_bytes
         self._received.pieces = past.pieces
-        self._received.refused, self._received.moved = past.refused, past.moved
+        self._received.refused, self._received.rerouted = past.refused, past.rerouted
         self._received.lost = list(past.lost)
         # if every claim ended in a wait, no worker died that may have called an upstream
-        has_waited = past.waits >= self._claim.tries - 1
+        has_waited = past.waits >= self._claim.attempt - 1
         self._received.waits_since_ms = past.waits_since_ms if has_waited else 0
         resume_calls(self._received, self._job, past, self._claim.epoch - 1, self._runner.routes.cost_factor)
         if self._job.keep_until:
@@ -163,10 +168,10 @@ class Attempt:
             raise ProviderError("The service lost the worker that was answering: what you received is all there is.")
         if self._job.left_s() <= 0:
             raise Expired("The request waited in the queue until its deadline: try again later.")
-        if self._claim.tries - past.waits > self._runner.settings.attempts_max:
+        if self._claim.attempt - past.waits > self._runner.settings.attempts_max:
             raise ProviderError("The service lost several workers on this request and gave it up.")
 
-    async def _called(self) -> str | None:
+    async def _call_vendor(self) -> str | None:
         """The finish reason of the call that succeeded; None if the next model of the chain has its turn."""
         try:
             return await self._vendor_calls().until_one_works()
@@ -206,7 +211,7 @@ class Attempt:
         """Note whether a vendor has the call. While a vendor bills all of a call, an abort would only waste the
         answer.
         """
-        self._lease.vendor_call = f"{self._received.attempts} {self._received.upstream}" if with_vendor else ""
+        self._lease.vendor_call = f"{self._received.calls} {self._received.upstream}" if with_vendor else ""
         if bills_to_the_end(self._job.model, self._job.sampling.reasoning_effort):
             self._lease.is_unstoppable = with_vendor
 
@@ -214,7 +219,7 @@ class Attempt:
         """Put the job into the queue of the next model of the chain; false if nobody can call one, or the queue cannot
         be reached.
         """
-        job, calls = self._job, self._received.attempts
+        job, calls = self._job, self._received.calls
         tried = await tried_now(self._runner.redis, job, self._claim.queue, error.code, calls - job.calls_before)
         if tried is None:
             return False

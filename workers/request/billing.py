@@ -41,8 +41,8 @@ ABSURD_FACTOR = 10
 class Received(msgspec.Struct):
     """The answer that the vendor has sent so far, in `pieces` pieces. `called` is true if the vendor has the call, because
     it was sent and not refused; `accepted` is true if the vendor answered with success. `reported` are the vendor's own
-    counts. Of the `attempts` (calls), `refused` found no capacity, and after `moved` of them the next call went to
-    another upstream at once. `served_tier` is the tier that the vendor names. `upstream` was called last; `lost` are
+    counts. Of the `calls`, `refused` found no capacity, and after `rerouted` of them the next call went to another
+    upstream at once. `served_tier` is the tier that the vendor names. `upstream` was called last; `lost` are
     calls that nobody is charged for.
     """
 
@@ -51,9 +51,9 @@ class Received(msgspec.Struct):
     text_bytes: int = 0
     pieces: int = 0
     reported: Usage | None = None
-    attempts: int = 0
+    calls: int = 0
     refused: int = 0
-    moved: int = 0
+    rerouted: int = 0
     served_tier: str | None = None
     upstream: str | None = None
     cost_factor: Decimal = Decimal(1)
@@ -114,7 +114,7 @@ def void(job: Job, received: Received, now: datetime) -> tuple[Failed, Settlemen
     """The end of a request whose caller was told that it did not run: nothing is charged, whatever was received."""
     error = Unavailable("The service could not take the request in time; it is not charged: try again.")
     lose(job, received, error)
-    nothing = Received(attempts=received.attempts, upstream=received.upstream, lost=received.lost)
+    nothing = Received(calls=received.calls, upstream=received.upstream, lost=received.lost)
     event, settlement = failed(job, nothing, error, now)
     return event, msgspec.structs.replace(settlement, void=True)
 
@@ -125,7 +125,7 @@ def lose(job: Job, received: Received, error: RebootError) -> None:
     refused = isinstance(error, ProviderBusy | OperatorCredentials)
     timed_out = received.called and isinstance(error, ProviderTimeout)
     if was_heard or timed_out or (received.accepted and not refused):
-        _lose(job, received, received.attempts, error.code)
+        _lose(job, received, received.calls, error.code)
 
 
 def lose_with_worker(job: Job, received: Received, call: CallOfClaim, cost_factor: Decimal) -> None:
@@ -211,7 +211,7 @@ def _settlement(
         finish_reason=finish_reason,
         error_code=error_code,
         error_message=error_message,
-        attempts=received.attempts,
+        calls=received.calls,
         upstream=received.upstream,
         lost_calls=tuple(received.lost) or None,
         **_of_chain(job, received, error_code or "succeeded"),
@@ -222,7 +222,7 @@ def _of_chain(job: Job, received: Received, code: str) -> dict[str, Any]:
     """The model of a chain that served, and the outcomes of all that were tried."""
     if not job.has_chain:
         return {}
-    own = Tried(model=job.model.name, code=code, calls=max(0, received.attempts - job.calls_before))
+    own = Tried(model=job.model.name, code=code, calls=max(0, received.calls - job.calls_before))
     return {"served": job.model.name, "tried": (*job.tried, own)}
 
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from workers.loop.lease import Lease
     from workers.request.billing import Received
     from workers.request.joined_parts import WholeAnswer
-    from workers.request.journal_writer import ChunkWriter
+    from workers.request.journal_writer import JournalWriter
 
 log = structlog.get_logger(__name__)
 
@@ -45,7 +45,7 @@ class EndWriter:
         self,
         job: Job,
         lease: Lease,
-        writer: ChunkWriter,
+        writer: JournalWriter,
         settler: Settler,
         *,
         received: Received,

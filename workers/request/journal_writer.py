@@ -36,10 +36,10 @@ class JournalFlusher:
         self._scripts = scripts
         self._window_s = window_s
         self._retry_s = retry_s
-        self._marked: dict[ChunkWriter, None] = {}
+        self._marked: dict[JournalWriter, None] = {}
         self._arrived = asyncio.Event()
 
-    def mark(self, writer: ChunkWriter) -> None:
+    def mark(self, writer: JournalWriter) -> None:
         """Note that the writer has something to write."""
         self._marked[writer] = None
         self._arrived.set()
@@ -56,8 +56,8 @@ class JournalFlusher:
             answered = not appends or await self._flush(writers, appends)
             await asyncio.sleep(window_ends - loop.time() if answered else self._retry_s)
 
-    def _next(self) -> tuple[list[ChunkWriter], list[Append]]:
-        writers: list[ChunkWriter] = []
+    def _next(self) -> tuple[list[JournalWriter], list[Append]]:
+        writers: list[JournalWriter] = []
         appends: list[Append] = []
         size = 0
         while self._marked and len(appends) < FLUSH_APPENDS_MAX and size < FLUSH_BYTES_MAX:
@@ -74,7 +74,7 @@ class JournalFlusher:
             size += sum(len(row.event) + len(row.record) for row in rows)
         return writers, appends
 
-    async def _flush(self, writers: list[ChunkWriter], appends: list[Append]) -> bool:
+    async def _flush(self, writers: list[JournalWriter], appends: list[Append]) -> bool:
         """Write once; false if Redis did not answer."""
         try:
             answers = iter(await append_all(self._scripts, appends))
@@ -92,7 +92,7 @@ class JournalFlusher:
         return True
 
 
-class ChunkWriter:
+class JournalWriter:
     """Writes one request's journal; not for concurrent use. If Redis does not take an append within `patience_s`, it is
     given up. `opening` is written before the answer, if there is one.
     """

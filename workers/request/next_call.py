@@ -101,7 +101,7 @@ class NextCall:
         """
         found = await self._elsewhere(route, error)
         if isinstance(found, Route):
-            self._received.moved += 1
+            self._received.rerouted += 1
             log.info("vendor call failed, another upstream is called", code=error.code, upstream=route.name)
             return found
         self._failed_upstreams.clear()
@@ -116,7 +116,7 @@ class NextCall:
         """Whether the present call is one more than there are upstreams of the model, so that the request has called them
         before.
         """
-        return self._received.attempts - self._job.calls_before > len(self._routes.of(self._job.model))
+        return self._received.calls - self._job.calls_before > len(self._routes.of(self._job.model))
 
     async def _elsewhere(self, route: Route, error: RebootError) -> Route | NoneAvailable | None:
         """Another upstream, which is called at once, under the same claim and hold. It must be before the caller's first
@@ -143,7 +143,7 @@ class NextCall:
         known = wait_s if wait_s < self._settings.deadline_max_s else None
         error = none_is_available(self._job.model.name, unavailable.because, known)
         patience_s = (
-            self._settings.upstream_wait_s * (1 + unavailable.tried) - (now_ms - received.waits_since_ms) / 1000
+            self._settings.upstream_wait_s * (1 + unavailable.probed) - (now_ms - received.waits_since_ms) / 1000
         )
         delay_s = self._spread(min(wait_s, LOOKS_AGAIN_S))
         if not self._retries.is_patient:
@@ -196,7 +196,7 @@ class NextCall:
             "vendor call failed, to be repeated",
             code=error.code,
             delay_s=round(delay_s, 3),
-            calls=self._received.attempts,
+            calls=self._received.calls,
         )
         if delay_s > self._settings.retry_in_place_s:
             if await self._prefers_next_model():

@@ -44,7 +44,7 @@ class Past(Journaled, frozen=True):
     calls: int = 0
     refused: int = 0
     """Calls that found no capacity."""
-    moved: int = 0
+    rerouted: int = 0
     """Calls after which the next one went to another upstream at once."""
     lost: tuple[LostCall, ...] = ()
     """Calls that came to nothing although their vendors bill them."""
@@ -111,7 +111,7 @@ async def look_back(client: redis.asyncio.Redis, request_id: str) -> Past:
         bytes=sum(map(len, journal)),
         calls=int(run.get(b"calls", 0)),
         refused=int(run.get(b"refused", 0)),
-        moved=int(run.get(b"moved", 0)),
+        rerouted=int(run.get(b"moved", 0)),
         lost=_lost_calls.decode(run[b"lost"]) if b"lost" in run else (),
         upstream=run.get(b"upstream", b"").decode() or None,
         calls_of_claims=tuple(_calls_of_claims(run)),
@@ -138,9 +138,9 @@ async def note_calls(client: redis.asyncio.Redis, request_id: str, received: Rec
     `Unavailable`.
     """
     noted: dict[str, str | bytes] = {
-        "calls": str(received.attempts),
+        "calls": str(received.calls),
         "refused": str(received.refused),
-        "moved": str(received.moved),
+        "moved": str(received.rerouted),
         "waits_since": str(received.waits_since_ms),
     }
     if lost := packed_lost(received):

@@ -37,7 +37,7 @@ def report_end(job: Job, event: Done | Failed, settlement: Settlement, took_s: f
         "state": settlement.state,
         "code": code,
         "charged_nano": event.charged_nano,
-        "attempts": settlement.attempts,
+        "attempts": settlement.calls,
         "upstream": settlement.upstream,
         "took_s": round(took_s, 4),
     }

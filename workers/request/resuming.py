@@ -27,5 +27,5 @@ def resume_calls(
         if call.number > past.calls and not (past.events and call.epoch == last_epoch):
             lose_with_worker(job, received, call, factor_of(job.model, call.upstream))
     died = past.calls + max(0, last_epoch % EPOCHS_PER_ENQUEUE - past.waits)
-    received.attempts = max(died, *(call.number for call in past.calls_of_claims), 0)
+    received.calls = max(died, *(call.number for call in past.calls_of_claims), 0)
     received.upstream, received.cost_factor = past.upstream, factor_of(job.model, past.upstream)

@@ -75,7 +75,7 @@ class Retries:
         capacity, and calls of other models, are not counted.
         """
         received = self._received
-        return received.attempts - received.refused - received.moved - self._job.calls_before
+        return received.calls - received.refused - received.rerouted - self._job.calls_before
 
     def _rounds_max(self) -> int:
         batch = self._job.batch_line is not None  # nobody waits for a batch line

@@ -106,7 +106,7 @@ class Stranded:
             return False
         received = Received(lost=list(past.lost))
         resume_calls(received, job, past, epoch, self._routes.cost_factor)
-        calls = received.attempts
+        calls = received.calls
         tried = await tried_now(self._client, job, queue, NOBODY.code, calls - job.calls_before)
         if tried is None or job.left_s() <= 0:
             return False

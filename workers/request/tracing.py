@@ -67,7 +67,7 @@ def vendor_span(job: Job, route: Route, received: Received) -> Iterator[None]:
         "gen_ai.request.max_tokens": job.output_limit,
         "rebootml.upstream": route.name,
         "rebootml.api": model.api,
-        "rebootml.attempt": received.attempts,
+        "rebootml.attempt": received.calls,
     }
     with traces.span(f"chat {model.vendor_model}", "client", traces.traceparent(), told) as span:
         try:

@@ -86,7 +86,7 @@ class VendorCalls:
         """
         route = await self._next.first()
         while True:
-            self._received.attempts += 1
+            self._received.calls += 1
             self._received.upstream, self._received.cost_factor = route.name, route.upstream.cost_factor
             with self._routes.call(route) as call:
                 try:

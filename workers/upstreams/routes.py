@@ -53,7 +53,7 @@ class Route(NamedTuple):
 
 class NoneAvailable(NamedTuple):
     """The answer if no upstream of the model takes a call now; one may in `wait_s` seconds, which may be infinite.
-    `serves` is true if one of them works and has all the calls that it takes now, `tried` if another request tries one
+    `serves` is true if one of them works and has all the calls that it takes now, `probed` if another request tries one
     of them now, `in_turn` if one of them takes one call after the other, because its vendor throttles. `because` says
     why none takes a call.
     """
@@ -62,7 +62,7 @@ class NoneAvailable(NamedTuple):
     serves: bool = False
     in_turn: bool = False
     because: str = FAILS
-    tried: bool = False
+    probed: bool = False
 
 
 class Routes:
@@ -91,12 +91,12 @@ class Routes:
         ]
 
     async def choose(
-        self, model: Model, tried: Collection[str] = (), *, turn_within_s: float = 0.0
+        self, model: Model, called: Collection[str] = (), *, turn_within_s: float = 0.0
     ) -> Route | NoneAvailable | None:
-        """The way for the next call, by an upstream that was not `tried`; None if there is no other at all. A turn that
+        """The way for the next call, by an upstream that was not `called` yet; None if there is no other at all. A turn that
         comes within `turn_within_s` is taken, and the caller has to wait for it.
         """
-        left = [route for route in self.of(model) if route.name not in tried]
+        left = [route for route in self.of(model) if route.name not in called]
         if not left:
             return None
         waits = {route.name: self._waits_s(route, turn_within_s) for route in left}
@@ -124,7 +124,7 @@ class Routes:
             serves=any(self.states.state(route.name) == "rising" for route in left),
             in_turn=any(self.paces.take_turns(route.pace_name) for route in left),
             because=self.states.why_none_is_available([route.name for route in left]),
-            tried=any(
+            probed=any(
                 self.states.state(route.name) == "half open" and waits[route.name] <= ASK_AGAIN_S for route in left
             ),
         )

@@ -18,7 +18,7 @@ from shared.stores.scripts import Scripts
 from tests.harness.builders import a_job, a_reservation, a_settlement
 from tests.integration.conftest import NewAccount
 from tests.integration.jobs import OPENAI, claim_one
-from tests.integration.journals import JournalWriter
+from tests.integration.journals import DirectJournal
 
 LARGE = 2_000_000
 ASKED = [Message("user", "a" * LARGE)]
@@ -34,7 +34,7 @@ async def test_of_a_running_request_it_is_what_redis_has(
     job = a_job(id=reservation.id, account_id=reservation.account_id, messages=ASKED)
     await queue.enqueue(job, OPENAI, channel="nobody", key_id="key", rpm=None)
     assert LARGE < await bytes_kept(pool, redis_client, logged) < 1.1 * LARGE
-    journal = JournalWriter(lua, await claim_one(queue), live_s=60)
+    journal = DirectJournal(lua, await claim_one(queue), live_s=60)
     for letter in "xyz":
         await journal.append(Chunk(letter * LARGE))
     assert 4 * LARGE < await bytes_kept(pool, redis_client, logged) < 6 * LARGE

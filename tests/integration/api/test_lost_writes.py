@@ -42,7 +42,7 @@ from tests.harness.support import eventually_true
 from tests.integration.books import Wallet, wallet
 from tests.integration.conftest import NewAccount
 from tests.integration.jobs import OPENAI, claim, claim_one
-from tests.integration.journals import JournalWriter
+from tests.integration.journals import DirectJournal
 
 CREDIT = 1_000_000
 HOLD = 100
@@ -106,7 +106,7 @@ async def _read(door: Door, admitted: Admitted, claim: Claim, words: str) -> Fol
     """A reader who has had these words of a stream."""
     follower = door.follower(admitted)
     for place, word in enumerate(words):
-        await JournalWriter(door.lua, claim, live_s=60, length=place).append(Chunk(word))
+        await DirectJournal(door.lua, claim, live_s=60, length=place).append(Chunk(word))
     for word in words:
         assert await anext(follower) == Chunk(word)
     return follower
@@ -257,7 +257,7 @@ async def test_an_overdue_request_that_a_worker_has_is_left_to_it(door: Door, ne
     assert not await door.submitter.bury(admitted)
     reservation = a_reservation(admitted.job.account_id, HOLD, id=admitted.job.id)
     done, charge = Done("stop", USAGE, CHARGE), a_settlement(reservation, CHARGE)
-    await JournalWriter(door.lua, claimed, live_s=60).append(done, charge)  # which a void request refuses
+    await DirectJournal(door.lua, claimed, live_s=60).append(done, charge)  # which a void request refuses
 
 
 async def test_an_overdue_request_that_was_charged_is_not_told_to_have_expired(
@@ -312,7 +312,7 @@ async def test_a_stream_that_is_free_is_not_shown_again_with_a_price(door: Door,
     job, claimed = admitted.job, await claim_one(door.queue)
     await _read(door, admitted, claimed, "a")
     await door.settled(job, state="failed", hold_state="released", charge_nano=0, void=True, error_code="unavailable")
-    await JournalWriter(door.lua, claimed, live_s=60, length=1).append(Done("stop", USAGE, CHARGE))
+    await DirectJournal(door.lua, claimed, live_s=60, length=1).append(Done("stop", USAGE, CHARGE))
     logged = await find_request(door.pool, job.account_id, job.id)
     word, end = [event async for event in door.follow_up.events_again(logged, door.follower(admitted))]
     assert word == Chunk("a")

@@ -26,7 +26,7 @@ from tests.harness.builders import a_job
 from tests.harness.support import eventually_true
 from tests.integration.conftest import running
 from tests.integration.jobs import lose_claim
-from tests.integration.journals import JournalWriter
+from tests.integration.journals import DirectJournal
 
 DONE = Done("stop", Usage(1, 1), 1)
 LARGE = 1_000_000
@@ -39,12 +39,12 @@ def impatient(settings: Settings) -> Settings:
     return msgspec.structs.replace(settings, relay_silence_s=0.1, relay_buffer_bytes=40)
 
 
-async def started(queue: Queue, scripts: Scripts, channel: str = "nobody") -> JournalWriter:
+async def started(queue: Queue, scripts: Scripts, channel: str = "nobody") -> DirectJournal:
     """A request that a worker has claimed and may journal."""
     job = a_job(id=new_id("req"))
     await queue.enqueue(job, QUEUE, channel=channel, key_id="key", rpm=None)
     claims = await queue.claim("worker", [room(QUEUE)], 100)
-    return JournalWriter(scripts, next(one for one in claims if one.id == job.id), live_s=60)
+    return DirectJournal(scripts, next(one for one in claims if one.id == job.id), live_s=60)
 
 
 def room(name: QueueName) -> Room:
@@ -231,13 +231,13 @@ async def test_what_another_claim_begins_anew_is_not_what_goes_on(
         (forgotten,) = await queue.claim("worker", [room(QUEUE)], 1)
         follower = relay.follow(job.id)
         for event in chunks(2):
-            await JournalWriter(lua, forgotten, live_s=60, length=follower.sequence).append(event)
+            await DirectJournal(lua, forgotten, live_s=60, length=follower.sequence).append(event)
             assert await anext(follower) == event
         await lose_claim(redis_client, forgotten)
         await redis_client.delete(keys.journal(job.id))
         await redis_client.hdel(keys.run(job.id), "begun")  # type: ignore[misc] # typed for both clients
         (again,) = await queue.claim("another", [room(QUEUE)], 1)
-        journal = JournalWriter(lua, again, live_s=60)
+        journal = DirectJournal(lua, again, live_s=60)
         for piece in chunks(4):
             await journal.append(piece)
         await journal.append(DONE)
@@ -256,7 +256,7 @@ async def test_a_request_of_which_nothing_was_read_may_begin_anew(
         await everything(follower)
     await queue.enqueue(a_job(id=old.request_id), QUEUE, channel="nobody", key_id="key", rpm=None, epoch=1_000)
     (again,) = await queue.claim("another", [room(QUEUE)], 1)
-    await JournalWriter(lua, again, live_s=60).append(DONE)
+    await DirectJournal(lua, again, live_s=60).append(DONE)
     assert await everything(follower) == [DONE]
 
 

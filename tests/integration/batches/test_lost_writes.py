@@ -151,7 +151,7 @@ async def test_a_line_that_is_withdrawn_after_a_call_in_vain_books_what_the_vend
     await finisher.look()  # which enqueues it
     (claim,) = await queue.claim("wrk_a", [room(OPENAI_BATCH)], 1)
     lost = LostCall(1, "openai", item.model, "provider_timeout", 7, estimated=True)
-    await note_calls(redis_client, item.id, Received(attempts=1, lost=[lost]))
+    await note_calls(redis_client, item.id, Received(calls=1, lost=[lost]))
     await queue.give_back(claim)
     await pool.execute("UPDATE batches SET state = 'cancelling', ends_as = 'cancelled' WHERE id = $1", batch.id)
     await finisher.look()

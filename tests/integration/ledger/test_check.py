@@ -169,7 +169,7 @@ async def _after_a_lost_call(ledger: Ledger, account: str, key: str) -> None:
     request = a_reservation(account, key_id=key)
     await ledger.reserve(request)
     lost = (LostCall(1, "openai-eu", request.model, "provider_timeout", 3, estimated=True),)
-    costs = {"vendor_cost_nano": 20, "upstream": "openai-us", "attempts": 2, "lost_calls": lost}
+    costs = {"vendor_cost_nano": 20, "upstream": "openai-us", "calls": 2, "lost_calls": lost}
     await ledger.settle(a_settlement(request, charge=25, **costs))
 
 

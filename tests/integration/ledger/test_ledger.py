@@ -259,7 +259,7 @@ async def test_settling_captures_the_charge_and_gives_the_rest_back(
         tokens_reasoning=2,
         usage_estimated=False,
         finish_reason="stop",
-        attempts=3,
+        calls=3,
     )
     assert await ledger.settle(settlement) == "settled"
     assert await wallet(pool, account) == Wallet(880, 0, 0)
@@ -270,12 +270,13 @@ async def test_settling_captures_the_charge_and_gives_the_rest_back(
         "keep_until",
         "batch_line",
         "tier_loss_nano",
+        "calls",
         "upstream",  # in the row it is the vendor's id of the model
         "lost_calls",
         "served",
     }:
         assert row[name] == getattr(settlement, name), name
-    assert row["upstream_name"] == settlement.upstream
+    assert (row["upstream_name"], row["attempts"]) == (settlement.upstream, settlement.calls)
     assert row["charged_nano"] == 120
     (entry,) = await pool.fetch(
         "SELECT debit_account, credit_account, amount_nano, kind FROM ledger WHERE request_id = $1", reservation.id
@@ -323,7 +324,7 @@ async def test_what_lost_calls_cost_is_booked_once_by_upstream_and_charged_to_no
         LostCall(1, "openai-eu", reservation.model, "provider_timeout", 7, estimated=True),
         LostCall(2, None, reservation.model, "worker_lost", 8, estimated=True),
     )
-    served = a_settlement(reservation, 50, vendor_cost_nano=40, attempts=3, upstream="openai-us", lost_calls=lost)
+    served = a_settlement(reservation, 50, vendor_cost_nano=40, calls=3, upstream="openai-us", lost_calls=lost)
     assert [await ledger.settle(served) for _ in range(2)] == ["settled", "repeated"]
     row = await request_row(pool, reservation)
     assert (row["charged_nano"], row["vendor_cost_nano"], row["upstream_name"]) == (50, 40, "openai-us")
@@ -341,7 +342,7 @@ async def test_a_call_of_a_request_that_had_ended_is_lost_once(
     reservation = a_reservation(await new_account(1_000), 300)
     await ledger.reserve(reservation)
     await ledger.settle(a_release(reservation, hold_state=hold_state))
-    late = a_settlement(reservation, 50, vendor_cost_nano=40, attempts=1, upstream="openai", usage_estimated=False)
+    late = a_settlement(reservation, 50, vendor_cost_nano=40, calls=1, upstream="openai", usage_estimated=False)
     assert [await ledger.settle(late) for _ in range(2)] == ["unbilled", "repeated"]
     assert await _lost(pool, reservation) == [(1, "openai", reservation.model, "ended_before", 40, False)]
 
@@ -352,7 +353,7 @@ async def test_a_failure_that_is_told_twice_loses_nothing_more(
     reservation = a_reservation(await new_account(1_000), 300)
     await ledger.reserve(reservation)
     lost = (LostCall(1, "openai", reservation.model, "provider_error", 7, estimated=False),)
-    failed = a_release(reservation, attempts=1, upstream="openai", lost_calls=lost)
+    failed = a_release(reservation, calls=1, upstream="openai", lost_calls=lost)
     assert [await ledger.settle(failed) for _ in range(2)] == ["settled", "repeated"]
     assert len(await _lost(pool, reservation)) == 1
 

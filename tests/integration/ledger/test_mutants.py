@@ -161,17 +161,17 @@ async def what_calls_cost_that_nobody_pays_for_is_written_down_once(scratch: Scr
     assert await scratch.reserve(served, released, quiet, free) == ["admitted"] * 4
     lost = (LostCall(1, "eu", served.model, "provider_error", 7, estimated=True),)
     await scratch.settle(a_release(released), a_release(quiet))
-    await scratch.settle(a_release(free, attempts=2, upstream="eu", lost_calls=lost))
+    await scratch.settle(a_release(free, calls=2, upstream="eu", lost_calls=lost))
     ends = [
-        a_settlement(served, 40, vendor_cost_nano=30, attempts=2, upstream="us", lost_calls=lost),
-        a_settlement(released, 40, vendor_cost_nano=20, attempts=1, upstream="us"),
-        a_release(quiet, attempts=1, upstream="us"),
-        a_release(free, attempts=2, upstream="eu", lost_calls=lost),
-        a_settlement(unknown, 40, vendor_cost_nano=10, attempts=2, upstream="us", lost_calls=lost),
+        a_settlement(served, 40, vendor_cost_nano=30, calls=2, upstream="us", lost_calls=lost),
+        a_settlement(released, 40, vendor_cost_nano=20, calls=1, upstream="us"),
+        a_release(quiet, calls=1, upstream="us"),
+        a_release(free, calls=2, upstream="eu", lost_calls=lost),
+        a_settlement(unknown, 40, vendor_cost_nano=10, calls=2, upstream="us", lost_calls=lost),
     ]
     for _ in range(2):
         await scratch.settle(*ends)
-    await scratch.settle(a_settlement(free, 40, vendor_cost_nano=30, attempts=2, upstream="us"))
+    await scratch.settle(a_settlement(free, 40, vendor_cost_nano=30, calls=2, upstream="us"))
     rows = await scratch.pool.fetch("SELECT request_id, upstream, vendor_cost_nano FROM lost_calls")
     assert {tuple(row) for row in rows} == {(served.id, "eu", 7), (released.id, "us", 20), (free.id, "eu", 7)}
     assert len(rows) == 3

@@ -17,7 +17,7 @@ from shared.queue.queue import Queue
 from shared.stores.scripts import Script, Scripts
 from tests.harness.builders import a_job, a_release, a_reservation
 from tests.integration.jobs import claim_one, enqueue, let_lease_lapse
-from tests.integration.journals import JournalWriter
+from tests.integration.journals import DirectJournal
 
 
 class Bench(NamedTuple):
@@ -37,8 +37,8 @@ class Bench(NamedTuple):
         await let_lease_lapse(self.client, old.id)
         return old, await claim_one(self.queue, "wrk_b")
 
-    def journal(self, one: Claim, length: int = 0, ending: Ending | None = None) -> JournalWriter:
-        return JournalWriter(self.lua, one, live_s=60, length=length, ending=ending)
+    def journal(self, one: Claim, length: int = 0, ending: Ending | None = None) -> DirectJournal:
+        return DirectJournal(self.lua, one, live_s=60, length=length, ending=ending)
 
     async def begun(self, request_id: str) -> str:
         return (await read_on(self.lua, request_id, 0, events_max=1, bytes_max=1)).begun.decode()

@@ -31,8 +31,8 @@ from tests.harness.journals import read_journal
 from tests.harness.support import eventually
 from tests.integration.conftest import running
 from tests.integration.jobs import OPENAI, claim_one, enqueue
-from tests.integration.journals import JournalWriter
-from workers.request.journal_writer import UNSENT_BYTES_MAX, ChunkWriter, JournalFlusher
+from tests.integration.journals import DirectJournal
+from workers.request.journal_writer import UNSENT_BYTES_MAX, JournalFlusher, JournalWriter
 
 DONE = Done("stop", Usage(1, 1), 5)
 
@@ -48,8 +48,8 @@ async def claimed(queue: Queue) -> Claim:
 
 
 @pytest.fixture
-def journal(lua: Scripts, claimed: Claim) -> JournalWriter:
-    return JournalWriter(lua, claimed, live_s=60)
+def journal(lua: Scripts, claimed: Claim) -> DirectJournal:
+    return DirectJournal(lua, claimed, live_s=60)
 
 
 @pytest.fixture
@@ -69,7 +69,7 @@ async def _hear(subscriber: PubSub) -> Heard:
 
 
 async def test_events_are_kept_in_order_and_heard_with_their_numbers(
-    journal: JournalWriter, redis_client: ArqRedis, front_door: PubSub
+    journal: DirectJournal, redis_client: ArqRedis, front_door: PubSub
 ) -> None:
     events: list[Event] = [Chunk("Hel"), Chunk("lo \0 \N{SNOWMAN}"), DONE]
     for event in events:
@@ -81,7 +81,7 @@ async def test_events_are_kept_in_order_and_heard_with_their_numbers(
 
 
 async def test_front_doors_are_told_who_began_the_journal_unless_they_are_of_the_previous_release(
-    queue: Queue, lua: Scripts, journal: JournalWriter, claimed: Claim, redis_client: ArqRedis, front_door: PubSub
+    queue: Queue, lua: Scripts, journal: DirectJournal, claimed: Claim, redis_client: ArqRedis, front_door: PubSub
 ) -> None:
     channel = keys.channel("newer")
     async with redis_client.pubsub() as newer:
@@ -96,7 +96,7 @@ async def test_front_doors_are_told_who_began_the_journal_unless_they_are_of_the
             assert await _hear(front_door) == Heard(claimed.id, number, event)
 
 
-async def test_a_part_of_the_journal_can_be_read(journal: JournalWriter, redis_client: ArqRedis) -> None:
+async def test_a_part_of_the_journal_can_be_read(journal: DirectJournal, redis_client: ArqRedis) -> None:
     for letter in "abcde":
         await journal.append(Chunk(letter))
     assert await read_journal(redis_client, journal.request_id, 1, 3) == [Chunk("b"), Chunk("c"), Chunk("d")]
@@ -105,7 +105,7 @@ async def test_a_part_of_the_journal_can_be_read(journal: JournalWriter, redis_c
 
 
 async def test_a_read_is_bounded_by_bytes_and_names_the_size_of_a_first_event_that_has_more(
-    journal: JournalWriter, lua: Scripts
+    journal: DirectJournal, lua: Scripts
 ) -> None:
     for text in ("a", "b" * 1_000, "c", *"defghijklmnopqrst"):
         await journal.append(Chunk(text))
@@ -127,7 +127,7 @@ async def test_a_read_is_bounded_by_bytes_and_names_the_size_of_a_first_event_th
 
 
 async def test_an_append_whose_reply_was_lost_is_repeated_without_effect(
-    journal: JournalWriter, redis_client: ArqRedis, front_door: PubSub
+    journal: DirectJournal, redis_client: ArqRedis, front_door: PubSub
 ) -> None:
     await journal.append(Chunk("a"))
     journal.length = 0  # as if the reply had not come
@@ -138,7 +138,7 @@ async def test_an_append_whose_reply_was_lost_is_repeated_without_effect(
 
 
 async def test_what_several_requests_say_is_one_message(
-    queue: Queue, lua: Scripts, journal: JournalWriter, claimed: Claim, redis_client: ArqRedis, front_door: PubSub
+    queue: Queue, lua: Scripts, journal: DirectJournal, claimed: Claim, redis_client: ArqRedis, front_door: PubSub
 ) -> None:
     await enqueue(queue, a_job())
     other = await claim_one(queue)
@@ -165,7 +165,7 @@ async def test_a_repeat_is_harmless_also_when_more_came_after_it(
 
 
 async def test_the_last_event_and_the_settle_record_are_written_in_one_step(
-    journal: JournalWriter, redis_client: ArqRedis
+    journal: DirectJournal, redis_client: ArqRedis
 ) -> None:
     record = _record(journal.request_id)
     await journal.append(Chunk("a"))
@@ -178,7 +178,7 @@ async def test_the_last_event_and_the_settle_record_are_written_in_one_step(
 async def test_a_fenced_writer_writes_neither_event_nor_settle_record(
     lua: Scripts, claimed: Claim, redis_client: ArqRedis
 ) -> None:
-    zombie = JournalWriter(lua, claimed._replace(epoch=claimed.epoch - 1), live_s=60)
+    zombie = DirectJournal(lua, claimed._replace(epoch=claimed.epoch - 1), live_s=60)
     with pytest.raises(LeaseLost):
         await zombie.append(DONE, _record(claimed.id))
     assert await read_journal(redis_client, claimed.id) == []
@@ -186,7 +186,7 @@ async def test_a_fenced_writer_writes_neither_event_nor_settle_record(
 
 
 async def test_a_journals_time_begins_with_its_first_event_and_anew_with_its_last(
-    journal: JournalWriter, redis_client: ArqRedis
+    journal: DirectJournal, redis_client: ArqRedis
 ) -> None:
     name, left = keys.journal(journal.request_id), []
     for event, record in ((Chunk("a"), None), (Chunk("b"), None), (DONE, _record(journal.request_id))):
@@ -198,7 +198,7 @@ async def test_a_journals_time_begins_with_its_first_event_and_anew_with_its_las
 
 # -- the flusher and the chunk writers
 
-SayMore = Callable[[ChunkWriter], Awaitable[None]]
+SayMore = Callable[[JournalWriter], Awaitable[None]]
 
 
 class SlowScripts:
@@ -237,8 +237,8 @@ async def flusher(slow: SlowScripts) -> AsyncIterator[JournalFlusher]:
         yield flusher
 
 
-def _writer(flusher: JournalFlusher, claimed: Claim, patience_s: float = 60) -> ChunkWriter:
-    return ChunkWriter(flusher, Journal(claimed, live_s=60), patience_s=patience_s)
+def _writer(flusher: JournalFlusher, claimed: Claim, patience_s: float = 60) -> JournalWriter:
+    return JournalWriter(flusher, Journal(claimed, live_s=60), patience_s=patience_s)
 
 
 async def _text(client: ArqRedis, request_id: str) -> str:
@@ -304,15 +304,15 @@ async def test_text_waits_for_a_redis_that_is_away_and_is_sent_in_order(
     assert (await read_journal(redis_client, claimed.id))[-1] == DONE
 
 
-async def _end(writer: ChunkWriter) -> None:
+async def _end(writer: JournalWriter) -> None:
     await writer.end(DONE, _record(a_job().id))
 
 
-async def _write_much(writer: ChunkWriter) -> None:
+async def _write_much(writer: JournalWriter) -> None:
     await writer.write(Chunk("b" * (UNSENT_BYTES_MAX + 1)))
 
 
-async def _write_and_settle_down(writer: ChunkWriter) -> None:
+async def _write_and_settle_down(writer: JournalWriter) -> None:
     await writer.write(Chunk("b"))
     await writer.settle_down()
 
@@ -358,7 +358,7 @@ async def test_the_name_of_the_model_is_not_written_alone_after_a_gap(
     flusher: JournalFlusher, slow: SlowScripts, claimed: Claim, redis_client: ArqRedis
 ) -> None:
     """With a chain of models it opens the journal; when the first flush fails there is nothing left that it could open."""
-    writer = ChunkWriter(flusher, Journal(claimed, live_s=60), patience_s=0, opening=Served("openai-gpt-4o"))
+    writer = JournalWriter(flusher, Journal(claimed, live_s=60), patience_s=0, opening=Served("openai-gpt-4o"))
     slow.open.clear()
     slow.errors = [Unavailable("away")]
     await writer.write(Chunk("a"))

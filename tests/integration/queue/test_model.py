@@ -43,7 +43,7 @@ from shared.stores.redis_client import connect as connect_redis
 from shared.stores.scripts import Scripts
 from tests.harness.builders import a_release, a_reservation, a_settlement
 from tests.integration.jobs import CHANNEL, enqueue, until_the_next_millisecond
-from tests.integration.journals import JournalWriter
+from tests.integration.journals import DirectJournal
 from tests.integration.queue.model import (
     COPIES,
     DEPTH_MAX,
@@ -295,7 +295,7 @@ class Machine(Model, RuleBasedStateMachine):
         number = self.number_of(one.id)
         known = self.known[number]
         length, ending = len(known.journal) + off, self.door.queue.ending(one) if ends else None
-        writer = JournalWriter(self.door.lua, one, live_s=600, length=length, ending=ending)
+        writer = DirectJournal(self.door.lua, one, live_s=600, length=length, ending=ending)
         end = a_settlement if paid else a_release
         record = end(a_reservation("acc_x", id=one.id)) if last else None
         event = Chunk(f"{one.owner} {next(self.times)}")

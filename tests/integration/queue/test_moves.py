@@ -97,7 +97,7 @@ async def a_move_may_be_repeated_until_the_next_claim(bench: Bench) -> None:
 async def what_was_called_is_remembered(bench: Bench) -> None:
     old, _ = await moved(bench)
     past = await look_back(bench.client, old.id)
-    assert (past.calls, past.refused, past.moved, past.waits) == (2, 0, 0, 1)
+    assert (past.calls, past.refused, past.rerouted, past.waits) == (2, 0, 0, 1)
 
 
 async def its_account_runs_it_in_the_first_queue_no_more(bench: Bench) -> None:

@@ -31,7 +31,7 @@ from tests.integration.jobs import (
     make_due,
     room,
 )
-from tests.integration.journals import JournalWriter
+from tests.integration.journals import DirectJournal
 
 LEASE_MS = 10_000
 
@@ -269,7 +269,7 @@ async def test_a_lapsed_lease_is_taken_over_with_a_higher_epoch_and_every_try_is
     await enqueue(queue, job, epoch=2 * EPOCHS_PER_ENQUEUE)
     for tries in (1, 2, 3):
         claimed = await claim_one(queue, f"wrk_{tries}")
-        assert (claimed.epoch, claimed.tries) == (2 * EPOCHS_PER_ENQUEUE + tries, tries)
+        assert (claimed.epoch, claimed.attempt) == (2 * EPOCHS_PER_ENQUEUE + tries, tries)
         await let_lease_lapse(redis_client, job.id)
 
 
@@ -445,13 +445,13 @@ async def test_a_worker_that_lost_its_lease_can_write_nothing_more(
     job = a_job()
     await enqueue(queue, job)
     old = await claim_one(queue)
-    zombie = JournalWriter(lua, old, live_s=60)
+    zombie = DirectJournal(lua, old, live_s=60)
     await zombie.append(Chunk("before"))
     await let_lease_lapse(redis_client, job.id)
     new = await claim_one(queue, "wrk_b")
     with pytest.raises(LeaseLost):
         await zombie.append(Chunk("after"))
-    await JournalWriter(lua, new, live_s=60, length=1).append(Chunk("after"))
+    await DirectJournal(lua, new, live_s=60, length=1).append(Chunk("after"))
 
 
 async def test_scripts_do_the_same_after_the_server_forgot_them(queue: Queue, redis_client: ArqRedis) -> None:

@@ -33,7 +33,7 @@ from tests.harness.builders import a_job, a_release, a_reservation, a_settlement
 from tests.integration.books import Wallet, assert_books_balance, request_row, wallet
 from tests.integration.conftest import NewAccount, running
 from tests.integration.jobs import OPENAI, claim, claim_one, enqueue, let_lease_lapse
-from tests.integration.journals import JournalWriter
+from tests.integration.journals import DirectJournal
 from workers.request.billing import Received
 from workers.request.past import CallOfClaim, Past, look_back, note_calls
 from workers.sweeps.holds_and_records import (
@@ -428,9 +428,9 @@ async def test_a_later_attempt_knows_what_was_sent_called_and_owed(
 ) -> None:
     await enqueue(queue, a_job())
     claimed = await claim_one(queue)
-    journal = JournalWriter(lua, claimed, live_s=60, upstream="openai")
+    journal = DirectJournal(lua, claimed, live_s=60, upstream="openai")
     lost = LostCall(1, "openai", "openai-gpt-4o", "provider_timeout", 7, estimated=True)
-    await note_calls(redis_client, claimed.id, Received(attempts=2, moved=1, lost=[lost]))
+    await note_calls(redis_client, claimed.id, Received(calls=2, rerouted=1, lost=[lost]))
     assert await queue.renew([claimed], {claimed.id: "3 openai-eu"}) == []
     of_claim = CallOfClaim(claimed.epoch, 3, "openai-eu")
     snowman = Chunk("\N{SNOWMAN}", pieces=2)
@@ -442,7 +442,7 @@ async def test_a_later_attempt_knows_what_was_sent_called_and_owed(
         (snowman,),
         bytes=first,
         calls=2,
-        moved=1,
+        rerouted=1,
         lost=(lost,),
         upstream="openai",
         calls_of_claims=(of_claim,),
@@ -457,7 +457,7 @@ async def test_a_later_attempt_knows_what_was_sent_called_and_owed(
         (snowman, done),
         bytes=first + len(pack(done)),
         calls=2,
-        moved=1,
+        rerouted=1,
         lost=(lost,),
         upstream="openai",
         calls_of_claims=(of_claim,),

@@ -28,7 +28,7 @@ from tests.harness.support import eventually
 from tests.integration.books import request_row, wallet
 from tests.integration.conftest import NewAccount
 from tests.integration.jobs import GEMINI, OPENAI, claim, claim_one, enqueue, let_lease_lapse, room
-from tests.integration.journals import JournalWriter
+from tests.integration.journals import DirectJournal
 from tests.integration.working import LONG_S, Gate, Process, function, working
 from workers.request.past import look_back
 from workers.request.stranded import Stranded
@@ -167,7 +167,7 @@ async def test_a_request_in_a_queue_that_nobody_serves_goes_on_with_its_next_mod
     await enqueue(queue, waiting, OPENAI)
     if job == BEGUN:
         one = await claim_one(queue)
-        await JournalWriter(lua, one, live_s=60).append(Chunk("Hi"))
+        await DirectJournal(lua, one, live_s=60).append(Chunk("Hi"))
         await let_lease_lapse(redis_client, one.id)
     after_s = 60 if job == YOUNG else -1
     async with a_settler(ledger) as settler:
@@ -176,7 +176,7 @@ async def test_a_request_in_a_queue_that_nobody_serves_goes_on_with_its_next_mod
     assert [await redis_client.zcard(name) for name in (OPENAI, GEMINI)] == [not moves, moves]
     if moves:
         (claimed,) = await claim(queue, "wrk_x", room(GEMINI))
-        assert (claimed.tries, (await look_back(redis_client, claimed.id)).waits) == (2, 1)
+        assert (claimed.attempt, (await look_back(redis_client, claimed.id)).waits) == (2, 1)
 
 
 @contextlib.asynccontextmanager

@@ -14,7 +14,7 @@ from openai.lib.streaming.chat import ChatCompletionStreamState
 from openai.types.chat import ChatCompletionChunk
 
 from api.formats.anthropic.chat import MessagesForm
-from api.formats.calls import TRIES_MAX, CallsInOrder
+from api.formats.calls import PARSES_MAX, CallsInOrder
 from api.formats.openai.chat import parse_completion
 from api.formats.responses.chat import parse_response
 from shared.answers import parts_of, whole
@@ -182,7 +182,7 @@ def test_calls_without_a_word_of_arguments_wait_for_the_end_and_gaps_are_closed(
 def test_it_is_not_asked_for_ever_whether_a_call_is_whole(after: list[CallPiece]) -> None:
     order = CallsInOrder()
     pieces = [CallPiece(0, "", "call_1", "one"), CallPiece(1, "{}", "call_2", "two")]
-    pieces += [CallPiece(0, '{"a":{}')] + [CallPiece(0, ',"a":{}')] * TRIES_MAX + after
+    pieces += [CallPiece(0, '{"a":{}')] + [CallPiece(0, ',"a":{}')] * PARSES_MAX + after
     told = [one for piece in pieces for one in order.feed(piece)]
     assert [piece.index for piece in told] == [0] * (len(pieces) - 1)
     assert list(order.rest()) == [CallPiece(1, "{}", "call_2", "two")]

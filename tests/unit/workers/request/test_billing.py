@@ -36,10 +36,10 @@ counts = st.integers(-(2**40), 2**40)
 
 
 def test_a_success_is_charged_as_the_vendor_reported() -> None:
-    event, settlement = succeeded(JOB, Received(called=True, reported=REPORTED, attempts=2), "stop", [Chunk("Hi")], NOW)
+    event, settlement = succeeded(JOB, Received(called=True, reported=REPORTED, calls=2), "stop", [Chunk("Hi")], NOW)
     assert event.usage == REPORTED
     assert event.charged_nano == settlement.charge_nano == JOB.price.cost(REPORTED)
-    assert (settlement.state, settlement.hold_state, settlement.attempts) == ("succeeded", "settled", 2)
+    assert (settlement.state, settlement.hold_state, settlement.calls) == ("succeeded", "settled", 2)
     assert (settlement.tokens_input, settlement.tokens_output) == (100, 50)
     assert (settlement.tokens_cached, settlement.tokens_reasoning, settlement.usage_estimated) == (20, 10, False)
 
@@ -101,7 +101,7 @@ def test_a_call_that_came_to_nothing_is_lost_where_its_vendor_had_begun(
     received: dict[str, Any], error: RebootError, tokens: tuple[int, int, bool] | None
 ) -> None:
     job = a_job(model=a_model(vendor_price=Price(1_000_000, 1_000_000)), messages=[Message("user", "x" * 24)])
-    call = Received(attempts=2, upstream="eu", **received)
+    call = Received(calls=2, upstream="eu", **received)
     lose(job, call, error)
     if tokens is None:
         assert call.lost == []
@@ -119,21 +119,21 @@ def test_a_call_of_a_worker_that_died_costs_its_input() -> None:
 
 
 def test_a_json_answer_that_broke_off_is_lost_and_not_charged() -> None:
-    received = Received(called=True, accepted=True, text_bytes=400, pieces=100, attempts=1, upstream="eu")
+    received = Received(called=True, accepted=True, text_bytes=400, pieces=100, calls=1, upstream="eu")
     _, settlement = failed(a_job(stream=False), received, ProviderError("cut"), NOW)
     assert (settlement.charge_nano, settlement.vendor_cost_nano) == (0, 0)
     assert [call.number for call in settlement.lost_calls or ()] == [1]
 
 
 def test_what_is_charged_is_not_lost() -> None:
-    received = Received(called=True, accepted=True, text_bytes=400, pieces=100, attempts=1, upstream="eu")
+    received = Received(called=True, accepted=True, text_bytes=400, pieces=100, calls=1, upstream="eu")
     _, settlement = failed(JOB, received, ProviderError("cut"), NOW)
     assert settlement.charge_nano > 0 < settlement.vendor_cost_nano
     assert settlement.lost_calls is None
 
 
 def test_a_void_request_is_lost_with_all_its_calls() -> None:
-    received = Received(called=True, accepted=True, reported=REPORTED, text_bytes=4, attempts=1, upstream="eu")
+    received = Received(called=True, accepted=True, reported=REPORTED, text_bytes=4, calls=1, upstream="eu")
     _, settlement = void(JOB, received, NOW)
     assert (settlement.charge_nano, settlement.vendor_cost_nano, settlement.upstream) == (0, 0, "eu")
     (lost,) = settlement.lost_calls or ()
@@ -170,10 +170,10 @@ def test_a_caller_is_never_told_more_than_the_hold_and_the_ledger_learns_the_res
 
 
 def test_a_failure_before_any_output_is_free() -> None:
-    event, settlement = failed(JOB, Received(called=True, attempts=3), ProviderError("down"), NOW)
+    event, settlement = failed(JOB, Received(called=True, calls=3), ProviderError("down"), NOW)
     assert (event.charged_nano, event.usage, event.error.code) == (0, None, "provider_error")
     assert (settlement.state, settlement.hold_state, settlement.charge_nano) == ("failed", "released", 0)
-    assert (settlement.error_code, settlement.error_message, settlement.attempts) == ("provider_error", "down", 3)
+    assert (settlement.error_code, settlement.error_message, settlement.calls) == ("provider_error", "down", 3)
 
 
 @pytest.mark.parametrize(

@@ -59,7 +59,7 @@ def test_what_is_known_only_where_it_is_raised_is_decided_too() -> None:
 
 
 def test_nothing_goes_on_without_a_chain_after_its_first_byte_or_after_its_deadline() -> None:
-    busy, nothing = ProviderBusy("busy"), Received(attempts=3)
+    busy, nothing = ProviderBusy("busy"), Received(calls=3)
     assert may_go_on(a_chain(), nothing, busy)
     assert not may_go_on(a_job(), nothing, busy)
     assert not may_go_on(a_chain(), Received(text_bytes=1), ProviderError("broke off"))

@@ -93,14 +93,14 @@ async def _called(job: Job, vendor: Vendor, told: Told) -> Received:
 async def test_missing_capacity_is_waited_out_however_often_and_slows_no_ordinary_call() -> None:
     told = Told()
     received = await _called(a_job(model=FLEX), Vendor(*[ProviderBusy("full")] * 40), told)
-    assert (received.attempts, received.refused, received.served_tier) == (41, 40, "flex")
+    assert (received.calls, received.refused, received.served_tier) == (41, 40, "flex")
     assert {name for name, _ in told.paced} == {"openai/openai-gpt-4o:flex"}
 
 
 async def test_other_failures_are_counted_apart_and_have_their_own_end() -> None:
     full, broken = ProviderBusy("full"), ProviderError("broken")
     received = await _called(a_job(model=FLEX), Vendor(full, full, full, broken, full, broken), Told())
-    assert (received.attempts, received.refused) == (7, 4)
+    assert (received.calls, received.refused) == (7, 4)
     with pytest.raises(ProviderError, match="broken"):
         await _called(a_job(model=FLEX), Vendor(full, *[broken] * 3), Told())
 

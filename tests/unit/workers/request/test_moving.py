@@ -106,7 +106,7 @@ async def _called(job: Job, *vendors: Vendor, settings: Settings = NEVER_WAITS) 
 )
 async def test_what_another_upstream_may_not_say_goes_there_at_once(error: RebootError) -> None:
     received = await _called(a_job(), Vendor(error), Vendor(error), Vendor())
-    assert (received.attempts, received.moved, received.upstream) == (3, 2, "c")
+    assert (received.calls, received.rerouted, received.upstream) == (3, 2, "c")
 
 
 @pytest.mark.parametrize("error", [InvalidRequest("wrong"), ProviderRejected("why ever")])
@@ -139,7 +139,7 @@ async def test_waits_that_the_vendor_names_are_no_tries_until_the_request_is_old
     )
     throttled = [vendor_errors.throttled(0.001)] * 20
     received = await _called(a_job(), Vendor(*throttled), settings=quick)
-    assert (received.attempts, received.refused) == (21, 20)
+    assert (received.calls, received.refused) == (21, 20)
     with pytest.raises(ProviderBusy):
         await _called(a_job(), Vendor(*throttled), settings=msgspec.structs.replace(quick, upstream_throttled_s=0.01))
 

@@ -145,4 +145,4 @@ async def test_a_talk_goes_on_without_thoughts_that_its_vendor_refuses() -> None
     assert [[len(message.thoughts) for message in asked.messages] for asked in vendor.asked] == [[0, 1, 0], [0, 0, 0]]
     own = with_own_names(sampling, job.account_id).caching.key
     assert {asked.sampling.caching.key for asked in vendor.asked} == {own} != {"k"}
-    assert (taken, received.attempts, received.reported) == ([Chunk("Yes.")], 2, Usage(5, 1))
+    assert (taken, received.calls, received.reported) == ([Chunk("Yes.")], 2, Usage(5, 1))

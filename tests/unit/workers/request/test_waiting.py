@@ -123,7 +123,7 @@ def next_call(
         (NoneAvailable(0.001), 4),
         (NoneAvailable(0.001, serves=True), 0),
         (NoneAvailable(0.001, serves=True), 60),
-        (NoneAvailable(0.001, tried=True), 9),
+        (NoneAvailable(0.001, probed=True), 9),
     ],
 )
 async def test_who_still_has_patience_is_served_when_one_opens(closed: NoneAvailable, waited_s: float) -> None:
@@ -137,7 +137,7 @@ async def test_who_still_has_patience_is_served_when_one_opens(closed: NoneAvail
     [
         (NoneAvailable(0.001), 6, ProviderBusy, FAILS),
         (NoneAvailable(3), 4, ProviderBusy, FAILS),
-        (NoneAvailable(0.001, tried=True), 11, ProviderBusy, FAILS),
+        (NoneAvailable(0.001, probed=True), 11, ProviderBusy, FAILS),
         (NoneAvailable(6), 0, ProviderBusy, FAILS),
         (NoneAvailable(float("inf"), because=DRAINED), 0, ProviderBusy, DRAINED),
         (NoneAvailable(6, because=REFUSED), 0, OperatorCredentials, REFUSED),

@@ -143,7 +143,7 @@ async def test_when_none_may_be_called_it_says_how_soon_one_may() -> None:
     found = await routes.choose(MODEL)
     assert isinstance(found, NoneAvailable)
     assert 59 < found.wait_s <= 60
-    assert not found.tried
+    assert not found.probed
     assert await routes.choose(MODEL, {"a"}) == NoneAvailable(NEVER_S, because=DRAINED)
 
 
@@ -158,7 +158,7 @@ async def test_one_that_recovers_is_tried_first_and_by_one_call_only() -> None:
     assert [await _chosen(routes) for _ in range(5)] == ["a"] * 5
     found = await routes.choose(MODEL, {"a"})
     assert isinstance(found, NoneAvailable)
-    assert found.tried
+    assert found.probed
     assert 0 < found.wait_s <= 0.25
 
 
