@@ -50,7 +50,7 @@ class LeasedWorker(Worker):
     arq's.
 
     `on_discarded(lease)`, an attribute, is awaited before a job is dropped that never ran (aborted before its start,
-    payload gone or unreadable), so that its request can be ended.
+    payload gone or unreadable) or was aborted before it ended its request, so that the request can be ended.
     """
 
     def __init__(
@@ -260,6 +260,8 @@ class LeasedWorker(Worker):
     ) -> None:
         """End the claim in the queue, unless the claim was lost. If Redis does not answer, the lease lapses instead."""
         lease = own_lease()
+        if finish and lease.cancelled_for == "abort":  # the job function was cancelled before it could end its request
+            await self._discard(lease)
         # the job's end was written with the last event (`append.lua`), or the run gave the job away
         if not lease.is_held:
             return
@@ -284,12 +286,14 @@ class LeasedWorker(Worker):
 
     async def finish_failed_job(self, job_id: str, result_data: bytes | None) -> None:
         """Finish a job that never ran, after calling `on_discarded`."""
-        lease = own_lease()
-        if lease.is_held and self.on_discarded:
-            await self.on_discarded(lease)
+        await self._discard(own_lease())
         if not (self.keep_result_forever or self.keep_result_s):
             result_data = None
         await self.finish_job(job_id, True, result_data, self.keep_result_s, self.keep_result_forever, None, None)  # noqa: FBT003
+
+    async def _discard(self, lease: Lease) -> None:
+        if lease.is_held and self.on_discarded:
+            await self.on_discarded(lease)
 
     def handle_sig(self, signum: Signals) -> None:
         """The first signal drains, the second one stops at once."""

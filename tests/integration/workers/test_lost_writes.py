@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
+from contextlib import AsyncExitStack
+from typing import Any
 
 import asyncpg
 import pytest
 from arq.connections import ArqRedis
 
+from shared.chat import Message
 from shared.errors import Unavailable
 from shared.job import RUN_REQUEST, Done, Failed
 from shared.ledger.endings import Endings
@@ -16,6 +19,7 @@ from shared.ledger.settlement import Settlement
 from shared.ledger.settler import Settler
 from shared.money import Usage
 from shared.queue.queue import Queue
+from shared.runtime.long_steps import LONG_FROM_BYTES
 from shared.runtime.tasks import background_tasks
 from shared.settings import Settings
 from shared.stores.scripts import Scripts
@@ -26,6 +30,7 @@ from tests.integration.books import Wallet, wallet
 from tests.integration.conftest import NewAccount
 from tests.integration.jobs import OPENAI, claim_one, enqueue, let_lease_lapse
 from tests.integration.working import function, hand_runner, working
+from workers.long_steps import LONG_STEPS
 from workers.providers.protocol import Finished, Piece, ProviderRequest, Reported
 from workers.request.journal_writer import JournalFlusher
 from workers.request.run_job import end_discarded, run_request
@@ -59,11 +64,11 @@ class NoAnswer(Endings):
 
 
 async def _run_what_waits(
-    ledger: Ledger, endings: Endings, lua: Scripts, client: ArqRedis, settings: Settings
+    ledger: Ledger, endings: Endings, lua: Scripts, client: ArqRedis, settings: Settings, **options: Any
 ) -> list[str]:
     """Let a worker empty the queue; gives the requests for which the vendor was called."""
-    vendor = CountingVendor()
-    async with background_tasks() as group, working(settings, function(run_request, name=RUN_REQUEST)) as process:
+    vendor, requests = CountingVendor(), function(run_request, name=RUN_REQUEST)
+    async with background_tasks() as group, working(settings, requests, **options) as process:
         flusher = JournalFlusher(lua, window_s=0, retry_s=0.01)
         group.create_task(flusher.run())
         settler = Settler(ledger, group, retry_s=0.01)
@@ -153,6 +158,34 @@ async def test_nobody_is_told_that_a_request_was_cancelled_for_nothing_when_it_h
     told = await read_journal(redis_client, job.id)
     assert [event.error.code for event in told if isinstance(event, Failed)] == ([] if charged else ["cancelled"])
     assert len(told) == (not charged)
+
+
+async def test_a_large_request_that_is_cancelled_before_it_was_decoded_ends_and_frees_its_hold(
+    ledger: Ledger,
+    endings: Endings,
+    queue: Queue,
+    lua: Scripts,
+    redis_client: ArqRedis,
+    settings: Settings,
+    pool: asyncpg.Pool,
+    new_account: NewAccount,
+) -> None:
+    """Its run has begun, and waits because another large request is being decoded."""
+    account, text = await new_account(10_000_000), "x" * LONG_FROM_BYTES
+    job = a_job(account_id=account, messages=[Message("user", text)])
+    await _held(ledger, account, job.id)
+    await enqueue(queue, job)
+    async with AsyncExitStack() as turn:
+
+        async def cancel(_: object) -> None:
+            await turn.enter_async_context(LONG_STEPS.one(LONG_FROM_BYTES))
+            await queue.cancel(job.id)
+
+        assert await _run_what_waits(ledger, endings, lua, redis_client, settings, on_job_start=cancel) == []
+    (told,) = await read_journal(redis_client, job.id)
+    assert isinstance(told, Failed)
+    assert told.error.code == "cancelled"
+    assert await wallet(pool, account) == Wallet(10_000_000, 0, 0)
 
 
 async def test_while_postgres_does_not_answer_jobs_run(
