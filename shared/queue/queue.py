@@ -111,16 +111,17 @@ class Queue:
         payload = await _payload_of(job)
         live_ms = max(job.deadline_ms - now_ms, 0) + self._keep_run_ms
         scripts, size = self._scripts_for(payload), len(payload)
-        staged = []
+        staged: list[str] = []
+        told: bytes | int = payload
         if size > LONG_FROM_BYTES:
             staged = [await self._stage(scripts, job.id, payload)]
-            payload = b""
+            told, payload = size, b""
         own = [job_key_prefix + job.id, keys.run(job.id), keys.bell(name), keys.rate(key_id), keys.journal(job.id)]
         outcome, wait_ms, remaining, reset_ms, redis_ms = await scripts.call(
             "enqueue",
             [name, *own, *staged],
             lambda: [
-                *(job.id, payload, live_ms, job.deadline_ms, channel, self._depth_max, rpm or 0, epoch),
+                *(job.id, told, live_ms, job.deadline_ms, channel, self._depth_max, rpm or 0, epoch),
                 self._clock.in_ms(self._within_ms),  # the time at which the caller gives up
                 *(job.account_id, self._bytes.small, self._bytes.queue, self._bytes.reserve, max(job.footprint, size)),
                 *(self._bytes.newcomers, int(bool(job.fallbacks))),

@@ -12,7 +12,7 @@
 -- KEYS  1 queue (sorted set: id by due time)   2 arq job (string: payload)   3 run (hash)   4 bell (list)
 --       5 rate limit of the API key (string: theoretical arrival time, ms)   6 journal (list of events)
 --       7 staged payload (see `stage.lua`), if it is large; it is gone afterwards
--- ARGV  1 id   2 payload, empty if it is staged   3 time to live of job and run, ms   4 deadline, Unix ms   5 channel of the front door
+-- ARGV  1 id   2 payload; its length if it is staged   3 time to live of job and run, ms   4 deadline, Unix ms   5 channel of the front door
 --       6 waiting jobs at which a queue is full   7 requests per minute, 0 for no limit   8 lowest epoch: more than 0 to put back a
 --       job that Redis has lost; then the outcome is `ok`, too, if the job has a journal after all
 --       9 Redis time after which nothing is enqueued, ms, because the caller has given up by then; 0 for no limit   10 account
@@ -81,6 +81,9 @@ local function outcome_without_the_job()
   if tonumber(ARGV[9]) > 0 and now > tonumber(ARGV[9]) then
     return 'late', 0
   end
+  if KEYS[7] and redis.call('STRLEN', KEYS[7]) ~= tonumber(ARGV[2]) then -- Redis has lost some of it, or a piece came again too late
+    return 'late', 0
+  end
   local sums = sums_of_bytes()
   if tonumber(ARGV[8]) == 0 then
     if has_its_share_of_places() then
@@ -107,7 +110,7 @@ if outcome then
 end
 
 if KEYS[7] then
-  redis.call('RENAME', KEYS[7], KEYS[2]) -- an error, and nothing is enqueued, if Redis has lost what was staged
+  redis.call('RENAME', KEYS[7], KEYS[2])
   redis.call('PEXPIRE', KEYS[2], ARGV[3])
 else
   redis.call('SET', KEYS[2], ARGV[2], 'PX', ARGV[3])
