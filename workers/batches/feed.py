@@ -11,8 +11,8 @@ line that cannot be run fails alone, and a batch that cannot be fed does not hol
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
 import asyncpg
 import structlog
@@ -23,9 +23,9 @@ from shared.lanes import FEEDS, Feed, fed_queue, provider_of
 from shared.stores.lock_numbers import Lock
 from workers.batches.items import ItemMaker
 from workers.batches.lines import AWAY, BatchLines
-from workers.batches.shares import Hungry, shares
-from workers.batches.turns import Turns
-from workers.batches.window import FeedWindow, Window
+from workers.batches.shares import Hungry, Running, shares
+from workers.batches.turns import Page, Turns
+from workers.batches.window import FeedWindow, Wait, Window
 from workers.sweeps.locks import alone
 from workers.upstreams.paces import Paces
 
@@ -34,9 +34,22 @@ if TYPE_CHECKING:
 
     from shared.queue.queue import Queue
     from shared.settings import Settings
+    from workers.batches.cursors import Cursor
 
 log = structlog.get_logger(__name__)
 FEED_LOCKS = {feed: Lock.FEEDS + number for number, feed in enumerate(FEEDS)}
+
+
+class Round(NamedTuple):
+    """The result of feeding once. If `busy`, more can be fed now or may soon be; otherwise another worker feeds, or
+    nothing can be fed for a while.
+    """
+
+    lines: int
+    busy: bool
+
+
+NOTHING_TO_FEED = Round(0, busy=False)
 
 
 class BatchFeeder:
@@ -65,7 +78,7 @@ class BatchFeeder:
         self._turns = {feed: Turns(feed) for feed in FEEDS}
         items, alerted = ItemMaker(catalogue, settings), dict[str, bool]()
         self._lines = {
-            feed: BatchLines(feed, own, pool=pool, queue=queue, items=items, settings=settings, alerted=alerted)
+            feed: BatchLines(own, pool=pool, queue=queue, items=items, settings=settings, alerted=alerted)
             for feed, own in self._windows.items()
         }
 
@@ -78,58 +91,48 @@ class BatchFeeder:
             await asyncio.sleep(self._settings.batch_feed_every_s if any(busy) else self._settings.batch_look_every_s)
 
     async def _is_busy(self, feed: Feed) -> bool:
-        """Feed once. True if there is more to feed now, or may soon be."""
         try:
-            return await self.feed(feed) is not None
+            return (await self.feed(feed)).busy
         except (*AWAY, asyncpg.PostgresError) as error:
             log.warning("feeding postponed", feed=feed, reason=type(error).__name__)
             return False
 
-    async def feed(self, feed: Feed) -> int | None:
-        """Feed once and return the number of lines. 0 means that there will soon be room again, or that other batches
-        have their turn. None means that another worker feeds, or that nothing can be fed for a while. Raises asyncpg's
-        and redis-py's errors and `Unavailable`.
-        """
-        turns, own = self._turns[feed], self._windows[feed]
+    async def feed(self, feed: Feed) -> Round:
+        """Feed once, unless another worker does. Raises asyncpg's and redis-py's errors and `Unavailable`."""
         async with alone(self._pool, FEED_LOCKS[feed]) as connection:
             if connection is None:
-                return None
+                return NOTHING_TO_FEED
             await connection.execute(BATCHES["by_index"])
-            page = await turns.page(connection)
+            page = await self._turns[feed].page(connection)
             if not page.accounts:
-                return None
-            window = await own.window(connection, is_paused=not self._may_feed(provider_of(fed_queue(feed))))
-            places = window.free_bytes // self._settings.batch_line_bytes_max
-            if not window.free or not places:
-                return 0
-            ready, soon = await self._not_deferred(own, [row for row in page.cursors if row["ready"]], window)
-            hungry = [Hungry(row["batch_id"], row["account_id"], row["left_over"]) for row in ready]
-            wanted = shares(window.free, hungry, window.running)
-            chosen = _least_first([row for row in ready if row["batch_id"] in wanted], window)[:places]
-            turns.passed(page, chosen)
-            room_bytes = window.free_bytes // max(1, len(chosen))
-            lines = self._lines[feed]
-            fed = [await lines.feed(row, wanted[row["batch_id"]], room_bytes, window) for row in chosen]
+                return NOTHING_TO_FEED
+            is_paused = not self._may_feed(provider_of(fed_queue(feed)))
+            window = await self._windows[feed].window(connection, is_paused=is_paused)
+            return await self._feed_page(feed, page, window)
+
+    async def _feed_page(self, feed: Feed, page: Page, window: Window) -> Round:
+        turns, own, lines = self._turns[feed], self._windows[feed], self._lines[feed]
+        batches_max = window.free_bytes // self._settings.batch_line_bytes_max
+        if not window.free or not batches_max:
+            return Round(0, busy=True)
+        waits = {cursor: await own.wait_of(cursor, window) for cursor in page.cursors if cursor.ready}
+        counts = _counts([cursor for cursor, wait in waits.items() if wait is Wait.NOT_AT_ALL], window)
+        chosen = _least_first(counts, window.running)[:batches_max]
+        turns.passed(page, chosen)
+        bytes_max = window.free_bytes // max(1, len(chosen))
+        fed = [await lines.feed(cursor, counts[cursor], bytes_max, window) for cursor in chosen]
         count = sum(one.lines for one in fed)
-        busy = count > 0 or soon or any(one.soon for one in fed)
-        return None if turns.is_over(page, busy=busy) else count
-
-    @staticmethod
-    async def _not_deferred(
-        own: FeedWindow, cursors: list[asyncpg.Record], window: Window
-    ) -> tuple[list[asyncpg.Record], bool]:
-        """The batches that wait for nothing, as far as is known, and whether another batch may soon continue."""
-        ready, soon = [], False
-        for row in cursors:
-            still = await own.still_deferred(row, window)
-            if still is None:
-                ready.append(row)
-            else:
-                soon = soon or still.soon
-        return ready, soon
+        busy = count > 0 or Wait.FOR_AN_END in waits.values() or any(one.soon for one in fed)
+        return Round(count, busy=not turns.is_over(page, busy=busy))
 
 
-def _least_first(cursors: list[asyncpg.Record], window: Window) -> list[asyncpg.Record]:
+def _counts(ready: Sequence[Cursor], window: Window) -> dict[Cursor, int]:
+    """The batches that are fed now, and the number of lines of each."""
+    hungry = [Hungry(cursor.batch_id, cursor.account_id, cursor.left_over) for cursor in ready]
+    given = shares(window.free, hungry, window.running)
+    return {cursor: given[cursor.batch_id] for cursor in ready if cursor.batch_id in given}
+
+
+def _least_first(cursors: Iterable[Cursor], running: Running) -> list[Cursor]:
     """The batches with the fewest lines under way first, because a vendor's pace may leave room for the first ones only."""
-    running = window.running
-    return sorted(cursors, key=lambda row: (running[row["account_id"]], running[row["batch_id"]]))
+    return sorted(cursors, key=lambda cursor: (running.accounts[cursor.account_id], running.batches[cursor.batch_id]))

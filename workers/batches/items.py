@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -20,7 +20,7 @@ from shared.footprint import footprint_of
 from shared.ids import created_at, new_id
 from shared.input_tokens import input_bound
 from shared.job import Job
-from shared.lanes import Feed, ServiceTier, tier_of
+from shared.lanes import ServiceTier, fed_queue, lane_of, tier_of
 from shared.ledger.chains import PinnedModel, chain_from_json, not_asked, pinned_model
 from shared.ledger.pinned_price import PinnedPrice, price_of
 from shared.ledger.rows import Reservation
@@ -32,9 +32,17 @@ if TYPE_CHECKING:
     import asyncpg
 
     from shared.settings import Settings
+    from workers.batches.cursors import Cursor
 
 
 HELD_AT = ("hold_input_price", "hold_output_price")
+
+
+class StoredLine(NamedTuple):
+    """A line as it is stored: its number, and its packed request."""
+
+    number: int
+    asked: bytes
 
 
 class Item(NamedTuple):
@@ -61,15 +69,14 @@ class ItemMaker:
         self._catalogue = catalogue
         self._settings = settings
 
-    def make(self, feed: Feed, cursor: asyncpg.Record, number: int, asked: bytes) -> Item | Unfit:
-        """Parse line `number` of the batch that `cursor` of `feed` points into."""
+    def make(self, cursor: Cursor, stored: StoredLine) -> Item | Unfit:
+        """Parse a line of the cursor's batch, and make what is needed to hold for it."""
         try:
-            line = _read(asked)
-            chain = self._chain(line, tier_of(feed))
-            item = self._item(cursor, number, line, chain, len(asked))
+            line = _read(stored.asked)
+            item = self._item(cursor, stored, line, self._chain(line, tier_of(cursor.feed)))
             require_at_most(COST_MAX, _bound_of(item))
         except RebootError as error:
-            return Unfit(number, len(asked), error)
+            return Unfit(stored.number, len(stored.asked), error)
         return item
 
     def _chain(self, line: Ask, tier: ServiceTier) -> tuple[Candidate, ...]:
@@ -120,28 +127,40 @@ class ItemMaker:
             with suppress(RebootError):
                 yield not_asked(self._pinned(self._candidate(msgspec.structs.replace(line, model=name), tier)))
 
-    def _item(
-        self, cursor: asyncpg.Record, number: int, line: Ask, candidates: tuple[Candidate, ...], size: int
-    ) -> Item:
-        settings = self._settings
-        model, ask = candidates[0]
+    def _item(self, cursor: Cursor, stored: StoredLine, line: Ask, candidates: tuple[Candidate, ...]) -> Item:
+        first, *others = candidates
         promised = tuple(map(self._pinned, candidates))
-        has_chain = bool(line.others or line.passed)
-        chain = (*self._passed(line, model.service_tier), *promised) if has_chain else None
+        chain = None
+        if line.others or line.passed:
+            chain = (*self._passed(line, first.model.service_tier), *promised)
+        reservation = self._reservation(cursor, stored, first, promised, chain)
+        has_fallbacks = chain is not None and len(chain) > 1
+        return Item(reservation, line if has_fallbacks else first.ask, first.model, tuple(others))
+
+    def _reservation(
+        self,
+        cursor: Cursor,
+        stored: StoredLine,
+        first: Candidate,
+        promised: Sequence[PinnedModel],
+        chain: tuple[PinnedModel, ...] | None,
+    ) -> Reservation:
+        """The request for a hold that covers every model of the line."""
+        settings, (model, ask) = self._settings, first
         request_id = new_id("req")
         moment = created_at(request_id)
-        deadline = min(moment + timedelta(seconds=settings.batch_item_deadline_s), cursor["expires_at"])
+        deadline = min(moment + timedelta(seconds=settings.batch_item_deadline_s), cursor.expires_at)
         wanted = max(one.output_limit for one in promised)
-        reservation = Reservation(
+        return Reservation(
             id=request_id,
             created_at=moment,
-            account_id=cursor["account_id"],
-            key_id=cursor["key_id"],
+            account_id=cursor.account_id,
+            key_id=cursor.key_id,
             model=model.name,
             vendor_model=model.vendor_model,
             provider=model.provider,
             api=model.api,
-            lane="flex" if model.service_tier == "flex" else "batch",
+            lane=lane_of(fed_queue(cursor.feed)),
             stream=False,
             **{name: getattr(promised[0], name) for name in (*PinnedPrice.__struct_fields__, *HELD_AT)},
             input_bound=promised[0].input_bound,
@@ -149,17 +168,15 @@ class ItemMaker:
             output_floor=wanted,
             deadline_at=deadline,
             expires_at=deadline + timedelta(seconds=2 * settings.lease_s + settings.hold_grace_s),
-            keep_until=datetime.combine(cursor["day"], datetime.min.time(), UTC)
+            keep_until=datetime.combine(cursor.day, datetime.min.time(), UTC)
             + timedelta(days=settings.batch_days_kept),
             metadata=ask.metadata,
-            batch_id=cursor["batch_id"],
-            batch_number=number,
-            batch_day=cursor["day"],
-            batch_bytes=size,
+            batch_id=cursor.batch_id,
+            batch_number=stored.number,
+            batch_day=cursor.day,
+            batch_bytes=len(stored.asked),
             chain=chain,
         )
-        is_alone = not has_chain or len(chain or ()) == 1
-        return Item(reservation, ask if is_alone else line, model, candidates[1:])
 
     def job_again(self, row: asyncpg.Record) -> Job:
         """The job of an item that Redis has lost, made from its request and its line. Raises `RebootError` if the line can

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import heapq
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 
@@ -18,18 +18,30 @@ class Hungry(NamedTuple):
     lines: int
 
 
-def shares(free: int, hungry: Sequence[Hungry], running: Mapping[str, int]) -> dict[str, int]:
-    """The number of lines of each batch to feed into `free` places. `running` counts what accounts and batches have under
-    way, by their ids. Whoever has least is served first; of two with the same number, the older batch.
+class Running(NamedTuple):
+    """The number of lines under way of each account and each batch, by their ids, and of each model, by its name."""
 
-    >>> shares(3, [Hungry("big", "a", 900), Hungry("small", "b", 2)], {"a": 1, "big": 1})
+    accounts: Counter[str]
+    batches: Counter[str]
+    models: Counter[str]
+
+
+def shares(free: int, hungry: Sequence[Hungry], running: Running) -> dict[str, int]:
+    """The number of lines of each batch to feed into `free` places. Whoever has fewest lines under way is served first; of
+    two with the same number, the older batch.
+
+    >>> shares(
+    ...     3,
+    ...     [Hungry("big", "a", 900), Hungry("small", "b", 2)],
+    ...     Running(Counter(a=1), Counter(big=1), Counter()),
+    ... )
     {'small': 2, 'big': 1}
     """
     given: Counter[str] = Counter()
     batches: dict[str, list[tuple[int, int, Hungry]]] = {}
     for place, batch in enumerate(hungry):
-        heapq.heappush(batches.setdefault(batch.account_id, []), (running.get(batch.batch_id, 0), place, batch))
-    accounts = [(running.get(account, 0), place, account) for place, account in enumerate(batches)]
+        heapq.heappush(batches.setdefault(batch.account_id, []), (running.batches[batch.batch_id], place, batch))
+    accounts = [(running.accounts[account], place, account) for place, account in enumerate(batches)]
     heapq.heapify(accounts)
     while free > 0 and accounts:
         has, place, account = heapq.heappop(accounts)

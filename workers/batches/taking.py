@@ -11,12 +11,12 @@ import asyncpg
 from shared.batches.queries import BATCHES
 from shared.errors import RebootError
 from shared.job import Job
-from shared.lanes import Feed
 from shared.ledger.ledger import REFUSED, json_text
 from workers.batches.items import Item, Unfit, as_fed, job_of
 
 if TYPE_CHECKING:
     from shared.settings import Settings
+    from workers.batches.cursors import Cursor
 
 NOT_NOW = "not_now"
 
@@ -32,26 +32,24 @@ class Taken(NamedTuple):
     needed_nano: int
 
 
-async def take(
-    pool: asyncpg.Pool, feed: Feed, cursor: asyncpg.Record, lines: Sequence[Item | Unfit], settings: Settings
-) -> Taken:
+async def take(pool: asyncpg.Pool, cursor: Cursor, lines: Sequence[Item | Unfit], settings: Settings) -> Taken:
     """Create items for the longest beginning of `lines` that can be held for, or for half of it if the database refuses
     a line. Raises asyncpg's errors.
     """
-    rows = [as_fed(line, cursor["key_id"], cursor["day"]) for line in lines]
+    rows = [as_fed(line, cursor.key_id, cursor.day) for line in lines]
     try:
         *admitted, last = await pool.fetch(
             BATCHES["feed"],
-            *(cursor["batch_id"], feed, cursor["fed_to"], json_text(rows)),
+            *(cursor.batch_id, cursor.feed, cursor.fed_to, json_text(rows)),
             *(settings.in_flight_max, settings.batch_in_flight_kept, settings.batch_balance_percent / 100),
         )
     except REFUSED:
         first = lines[0]
         if len(lines) > 1:
-            return await take(pool, feed, cursor, lines[: len(lines) // 2], settings)
+            return await take(pool, cursor, lines[: len(lines) // 2], settings)
         if isinstance(first, Unfit):
             raise  # the error is not the line's
-        return await take(pool, feed, cursor, [_refused(first)], settings)
+        return await take(pool, cursor, [_refused(first)], settings)
     holds = {row["request_id"]: row["granted_hold"] for row in admitted}
     taken = takewhile(lambda line: isinstance(line, Unfit) or line.reservation.id in holds, lines)
     items = [] if last["outcome"] == NOT_NOW else list(taken)

@@ -9,12 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple
 
-import asyncpg
-
 from shared.batches.queries import BATCHES
 from shared.lanes import Feed
 from shared.newest import Value, keep_newest
 from shared.stores.postgres import Connection
+from workers.batches.cursors import Cursor
 
 ACCOUNTS_PER_ROUND = 50
 CURSORS_PER_ACCOUNT = 20
@@ -22,12 +21,12 @@ REMEMBERED_MAX = 10_000
 
 
 class Page(NamedTuple):
-    """The rows of one round: accounts in the order of their turns, and the cursors of each account in the order of
+    """The cursors of one round: accounts in the order of their turns, and the cursors of each account in the order of
     theirs. `last` is true if the next page begins anew.
     """
 
     accounts: list[str]
-    cursors: list[asyncpg.Record]
+    cursors: list[Cursor]
     last: bool
 
 
@@ -50,19 +49,19 @@ class Turns:
             from_the_beginning = await self._accounts(connection, "", ACCOUNTS_PER_ROUND - len(accounts))
             accounts = list(dict.fromkeys([*accounts, *from_the_beginning]))
         after = [self._after_batch.get(account, "") for account in accounts]
-        cursors = await connection.fetch(BATCHES["open_cursors"], self._feed, accounts, after, CURSORS_PER_ACCOUNT)
-        return Page(accounts, cursors, last)
+        rows = await connection.fetch(BATCHES["open_cursors"], self._feed, accounts, after, CURSORS_PER_ACCOUNT)
+        return Page(accounts, [Cursor(self._feed, **row) for row in rows], last)
 
     async def _accounts(self, connection: Connection, after: str, most: int) -> list[str]:
         return [row["account_id"] for row in await connection.fetch(BATCHES["turns"], self._feed, after, most)]
 
-    def passed(self, page: Page, chosen: Iterable[asyncpg.Record]) -> None:
+    def passed(self, page: Page, chosen: Iterable[Cursor]) -> None:
         """Note the turns. The `chosen` batches of the page were fed, so every batch before the last of them had a turn;
         if none was fed, the whole page had its turn.
         """
-        fed = {row["batch_id"] for row in chosen}
-        seen = {row["account_id"]: row["batch_id"] for row in page.cursors}
-        last_fed = {row["account_id"]: row["batch_id"] for row in page.cursors if row["batch_id"] in fed}
+        fed = {cursor.batch_id for cursor in chosen}
+        seen = {cursor.account_id: cursor.batch_id for cursor in page.cursors}
+        last_fed = {cursor.account_id: cursor.batch_id for cursor in page.cursors if cursor.batch_id in fed}
         place = max(
             (place for place, one in enumerate(page.accounts) if one in last_fed), default=len(page.accounts) - 1
         )

@@ -49,7 +49,7 @@ async def test_lines_at_flex_are_held_at_its_price_and_wait_in_its_lane_and_othe
 ) -> None:
     account = await new_account(RICH)
     batch = await a_batch(pool, account, "openai:flex", "openai", "openai:flex", model=MODEL)
-    assert (await feeder.feed("openai:flex"), await feeder.feed("openai")) == (2, 1)
+    assert (await feeder.feed("openai:flex"), await feeder.feed("openai")) == ((2, True), (1, True))
     rows = await pool.fetch("SELECT lane, provider, input_price, hold_nano FROM requests WHERE batch_id = $1", batch.id)
     prices = {(row["lane"], row["provider"]): (row["input_price"], row["hold_nano"]) for row in rows}
     flex, default = prices["flex", "openai"], prices["batch", "openai"]
@@ -67,7 +67,7 @@ async def test_the_window_of_flex_is_its_part_of_the_slots(
     feeder: BatchFeeder, pool: Pool, new_account: NewAccount
 ) -> None:
     await a_batch(pool, await new_account(RICH), *["openai:flex"] * 9, model=MODEL)
-    assert [await feeder.feed("openai:flex") for _ in range(2)] == [4, 0]
+    assert [await feeder.feed("openai:flex") for _ in range(2)] == [(4, True), (0, True)]
 
 
 async def test_a_vendor_without_capacity_for_flex_holds_up_no_ordinary_line_and_the_other_way(
@@ -77,10 +77,10 @@ async def test_a_vendor_without_capacity_for_flex_holds_up_no_ordinary_line_and_
     paces = Paces(lua, settings)
     await paces.throttled(f"openai/{MODEL}:flex", 60)
     await a_batch(pool, account, "openai:flex", "openai", model=MODEL)
-    assert (await feeder.feed("openai:flex"), await feeder.feed("openai")) == (None, 1)
+    assert (await feeder.feed("openai:flex"), await feeder.feed("openai")) == ((0, False), (1, True))
     await paces.throttled("openai/openai-gpt-5.5", 60)
     await a_batch(pool, account, "openai:flex", "openai", model="openai-gpt-5.5")
-    assert (await feeder.feed("openai:flex"), await feeder.feed("openai")) == (1, None)
+    assert (await feeder.feed("openai:flex"), await feeder.feed("openai")) == ((1, True), (0, False))
 
 
 async def test_what_was_saved_is_the_sum_of_its_lines(

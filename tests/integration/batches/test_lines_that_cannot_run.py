@@ -106,7 +106,7 @@ async def test_a_line_that_cannot_be_run_fails_in_its_place_and_the_others_run(
     good = an_ask()
     batch = await a_batch_of(pool, await new_account(RICH), good, asked, good)
     with capture_logs() as logs:
-        assert await to_feeder().feed("openai") == 3
+        assert await to_feeder().feed("openai") == (3, True)
     assert _alerts(logs) == ["batch lines failed before they were run"]
     (failed,) = await _results(pool, batch)
     assert (failed.number, failed.error_code, failed.request_id) == (2, code, None)
@@ -130,7 +130,7 @@ async def test_a_batch_of_nothing_else_comes_to_its_end_and_alerts_once(
     batch = await a_batch_of(pool, await new_account(0), *[an_ask("a-model-that-left")] * 30)
     feeder = to_feeder(batch_window_max=10)
     with capture_logs() as logs:
-        assert [await feeder.feed("openai") for _ in range(4)] == [10, 10, 10, None]
+        assert [await feeder.feed("openai") for _ in range(4)] == [(10, True), (10, True), (10, True), (0, False)]
     assert len(_alerts(logs)) == 1
     await pool.execute(BATCHES["finalize"])
     assert await pool.fetchval(BATCHES["end"], batch.id) == "completed"
@@ -146,7 +146,7 @@ async def test_lines_of_a_model_that_only_newer_processes_know_wait_for_those(
     await a_batch(pool, account, "openai")
     feeder = to_feeder(batch_model_unknown_s=3_600.0)
     with capture_logs() as logs:
-        assert await feeder.feed("openai") == 2
+        assert await feeder.feed("openai") == (2, True)
         await feeder.feed("openai")
     assert not _alerts(logs)
     assert (await find_batch(pool, account, waits.id)).failed == 0
@@ -189,7 +189,7 @@ async def test_a_batch_that_cannot_be_fed_at_all_lets_the_others_pass(
     await pool.execute(f"ALTER TABLE batches ADD CONSTRAINT broken CHECK (id <> '{broken.id}' OR fed = 0)")
     try:
         with capture_logs() as logs:
-            assert await to_feeder().feed("openai") == 1
+            assert await to_feeder().feed("openai") == (1, True)
     finally:
         await pool.execute("ALTER TABLE batches DROP CONSTRAINT broken")
     assert _alerts(logs) == ["batch cannot be fed"]
@@ -200,7 +200,7 @@ async def test_labels_that_postgres_does_not_keep_do_not_keep_a_line_from_being_
 ) -> None:
     ask = Ask(MODEL, [Message("user", "Hello")], Sampling(), NO_TOOLS, 10, {"of": "a\0b"})
     batch = await a_batch_of(pool, await new_account(RICH), pack_ask(ask))
-    assert await to_feeder().feed("openai") == 1
+    assert await to_feeder().feed("openai") == (1, True)
     assert (await find_batch(pool, batch.account_id, batch.id)).failed == 0
 
 
@@ -219,6 +219,6 @@ async def test_prices_that_rise_after_the_upload_stop_one_line_and_no_vendor(
     )
     dear = await a_batch(pool, await new_account(RICH), "openai", model="openai-o1")
     await a_batch(pool, await new_account(RICH), "openai", model="amazon-nova-micro")
-    assert await feeder.feed("openai") == 2
+    assert await feeder.feed("openai") == (2, True)
     (failed,) = await _results(pool, dear)
     assert failed.error_code == "invalid_request"

@@ -193,7 +193,7 @@ async def test_a_lost_line_with_a_chain_is_enqueued_again_as_it_was(
     feeder = BatchFeeder(
         pool=pool, client=redis_client, queue=queue, paces=Paces(lua, ours), catalogue=load_catalogue(), settings=ours
     )
-    assert await feeder.feed("openai") == 1
+    assert await feeder.feed("openai") == (1, True)
     (name,) = [name async for name in redis_client.scan_iter(f"{job_key_prefix}*")]
     before = await _job_in(redis_client, name)
     assert [one.model.name for one in before.fallbacks] == [SECOND]
