@@ -103,7 +103,7 @@ def _leave_if_admitted(services: Services, submission: asyncio.Future[Admitted |
 def leave(services: Services, admitted: Admitted, follower: Follower | None = None) -> None:
     """Note that the request's reader is gone, for now or for good."""
     if admitted.outlives_reader:
-        services.custody.keep(admitted, begun=follower is not None and follower.sequence > 0)
+        services.custody.watch(admitted, begun=follower is not None and follower.sequence > 0)
     else:
         services.abandoned.add(admitted.job.id)
         admitted.copy.drop()

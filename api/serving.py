@@ -59,14 +59,16 @@ async def serve_for(
             return await _serve_repeat(request, wanted, key, body, wanted.repeats, respond_async=respond_async)
         with following(services, key, request[REQUEST_ID]) as follower:
             async with _turn(services, key, body.size):
-                admitted = await submit_for(request, services, new_request(request, key, wanted, keep=respond_async))
+                admitted = await submit_for(
+                    request, services, new_request(request, key, wanted, outlives_reader=respond_async)
+                )
             if isinstance(admitted, Repeat):
                 return await _serve_repeat(request, wanted, key, body, admitted.request_id, respond_async=respond_async)
             _forget(wanted, body)
             told = _told(wanted, limits_of(admitted.job), has_chain=admitted.job.has_chain)
             reply = Reply(request, key, wanted, admitted.job.model.name, told)
             if respond_async or wanted.at_once:
-                services.custody.keep(admitted)
+                services.custody.watch(admitted)
                 return await reply.at_once("queued", respond_async=respond_async)
             follower.when_left = partial(leave, services, admitted, follower)
             return await reply.relay(services.follow_up.events_of(admitted, follower))
@@ -108,12 +110,12 @@ async def _serve_repeat(
 def _watch_over(services: Services, logged: LoggedRequest, wanted: Wanted) -> None:
     """Enqueue a repeated request if the front door that admitted it died before it enqueued the job."""
     if again := admitted_before(logged, wanted, services):
-        services.custody.keep(again)
+        services.custody.watch(again)
 
 
 def _forget(wanted: Wanted, body: Body) -> None:
-    """Free the memory of the question and of what is kept: the job has both now."""
-    wanted.question = wanted.kept = None
+    """Free the memory of the question and of the input to be stored: the job and the ledger have them now."""
+    wanted.question = wanted.stored_input = None
     body.shrink(wanted.form.held_bytes)
 
 

@@ -27,7 +27,7 @@ from shared.batches.files import require_credit
 from shared.catalogue.models import Model
 from shared.errors import ModelNotFound, RebootError
 from shared.job import Failed, PackedJob
-from shared.ledger.rows import KeptInput
+from shared.ledger.rows import StoredInput
 from shared.money import BIGINT_MAX
 from shared.runtime import traces
 
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 class Wanted(msgspec.Struct, kw_only=True):
     """The request in a body. `served_by` and `question` are None if its model has left the catalogue, or if an earlier
-    response that it continues is gone. `question` and `kept` are also None once they were sent.
+    response that it continues is gone. `question` and `stored_input` are also None once they were sent.
     """
 
     form: Form
@@ -52,7 +52,7 @@ class Wanted(msgspec.Struct, kw_only=True):
     metadata: dict[str, str] | None
     ignored: tuple[str, ...]
     fingerprint: bytes | None
-    kept: KeptInput | None = None
+    stored_input: StoredInput | None = None
     background: bool = False
     at_once: Callable[[str, str], bytes] | None = None
     failed: Callable[[Failed, str, str], bytes] | None = None
@@ -110,7 +110,7 @@ async def understand(request: web.Request, key: ApiKey, body: Body, parse: Calla
             metadata=asked.metadata,
             ignored=asked.ignored,
             fingerprint=fingerprint,
-            kept=asked.kept,
+            stored_input=asked.stored_input,
             background=asked.background,
             at_once=asked.at_once,
             failed=asked.failed,
@@ -154,11 +154,12 @@ def _fit_again(asked: Asked, services: Services) -> tuple[Asked, Model | None]:
     return asked, services.catalogue.at_tier(model, asked.service_tier or "default")
 
 
-def new_request(request: web.Request, key: ApiKey, wanted: Wanted, *, keep: bool) -> NewRequest:
+def new_request(request: web.Request, key: ApiKey, wanted: Wanted, *, outlives_reader: bool) -> NewRequest:
     """The request to be submitted; `wanted` must not be a repeat."""
     if wanted.served_by is None or wanted.question is None:
         raise AssertionError("only a repeat may be of a model that has left")
-    keep = keep or wanted.background or wanted.fingerprint is not None
+    outlives_reader = outlives_reader or wanted.background or wanted.fingerprint is not None
+    stored = wanted.stored_input
     return NewRequest(
         id=request[REQUEST_ID],
         key=key,
@@ -169,8 +170,8 @@ def new_request(request: web.Request, key: ApiKey, wanted: Wanted, *, keep: bool
         metadata=wanted.metadata,
         stream=wanted.stream,
         max_tokens=wanted.max_tokens,
-        keep=keep,
-        kept=wanted.kept and msgspec.structs.replace(wanted.kept, attended=not keep),
+        outlives_reader=outlives_reader,
+        stored_input=stored and msgspec.structs.replace(stored, outlives_reader=outlives_reader),
         idempotency_key=idempotency_key(request),
         fingerprint=wanted.fingerprint,
     )
@@ -199,9 +200,9 @@ def admitted_before(logged: LoggedRequest, wanted: Wanted, services: Services) -
         deadline_ms=int(logged.deadline_at.timestamp() * 1000),
         keep_until=logged.deadline_at + timedelta(seconds=services.settings.answers_kept_s),
         footprint=wanted.question.footprint,
-        keeps_asked=wanted.kept is None,
+        keeps_asked=wanted.stored_input is None,
         fallbacks=chain.fallbacks(logged.chain or (), BIGINT_MAX) if chain and now else (),
         tried=chain.passed if chain else (),
         traceparent=traces.traceparent(),
     )
-    return services.submitter.admitted(job, logged.lane, logged.key_id, UNLIMITED)
+    return services.submitter.admitted(job, logged.lane, logged.key_id, UNLIMITED, outlives_reader=True)

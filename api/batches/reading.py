@@ -121,9 +121,9 @@ def _lane_of(model: Model) -> str:
 
 
 def _ask(named: str, asked: Asked) -> Ask:
-    told = asked.kept.told if asked.kept else None
+    repeated = asked.stored_input.repeated if asked.stored_input else None
     said = (asked.messages, asked.sampling, asked.tools, asked.max_tokens)
-    return Ask(named, *said, asked.metadata, asked.ignored, told)
+    return Ask(named, *said, asked.metadata, asked.ignored, repeated)
 
 
 class LineReader(_Checks):

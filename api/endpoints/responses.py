@@ -161,7 +161,7 @@ async def _show(
     logged = stored.logged
     with await room_for(request, await bytes_stored(services.pool, stored), logged.account_id) as held:
         standing = await standing_of(services.pool, services.redis, logged)
-        body = response_json(stored.told, logged.id, standing.model, standing.state, standing.done, standing.error)
+        body = response_json(stored.repeated, logged.id, standing.model, standing.state, standing.done, standing.error)
         headers = {"Cache-Control": "no-store", **ignored_header(ignored or [])}
         return await answer(request, body, logged.account_id, headers=headers, held=held)
 
@@ -172,7 +172,7 @@ async def _stream(
     logged = stored.logged
     request[REQUEST_ID] = logged.id
     anew = after >= 0 and logged.stream and logged.state != "pending" and not await _has_journal(services, logged.id)
-    form = stream_again(stored.told, logged.id, logged.model, after, anew=anew)
+    form = stream_again(stored.repeated, logged.id, logged.model, after, anew=anew)
     headers = {"Cache-Control": "no-store", "x-output-limit": str(logged.output_limit), **ignored_header(ignored)}
     with following(services, key, logged.id) as follower:
         if not logged.outlives_reader:

@@ -11,7 +11,7 @@ from api.formats.fingerprints import fingerprint_of
 from shared.chat import NO_TOOLS, Chat, Message, Sampling, Tools
 from shared.job import AnswerEvent, Done, Failed
 from shared.lanes import ServiceTier
-from shared.ledger.rows import KeptInput
+from shared.ledger.rows import StoredInput
 
 
 class StreamForm(Protocol):
@@ -50,12 +50,12 @@ class Form(Protocol):
 
 
 class Earlier(msgspec.Struct, frozen=True, kw_only=True):
-    """The stored parts of an earlier response: `told` and `input` as in `KeptInput`, and the answer, which is None if
+    """The stored parts of an earlier response: `repeated` and `input` as in `StoredInput`, and the answer, which is None if
     there is none.
     """
 
     request_id: str
-    told: bytes
+    repeated: bytes
     input: bytes
     done: Done | None
 
@@ -102,8 +102,8 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     """
     continues: Continuation | None = None
     """The earlier responses that the request continues; `messages` is incomplete until they are read."""
-    kept: KeptInput | None = None
-    """The part of the request that Postgres keeps beside its answer; None if nothing is kept."""
+    stored_input: StoredInput | None = None
+    """The part of the request that Postgres stores beside its answer; None if the response is not stored."""
     background: bool = False
     """Whether the request runs on if its reader leaves."""
     at_once: Callable[[str, str], bytes] | None = None

@@ -26,7 +26,7 @@ log = structlog.get_logger(__name__)
 
 
 class Custody:
-    """Watches over requests: `keep(admitted)` watches over one until it has ended. The owner runs `run` as a task."""
+    """Watches over requests: `watch(admitted)` watches over one until it has ended. The owner runs `run` as a task."""
 
     def __init__(
         self, pool: asyncpg.Pool, scripts: Scripts, submitter: Submitter, settings: Settings, channel: str
@@ -37,22 +37,22 @@ class Custody:
         self._every_s = settings.custody_every_s
         self._requests_max = settings.custody_requests_max
         self._channel = channel
-        self._kept: dict[str, Admitted] = {}
+        self._watched: dict[str, Admitted] = {}
         self._begun: set[str] = set()
 
     def __len__(self) -> int:
-        return len(self._kept)
+        return len(self._watched)
 
-    def keep(self, admitted: Admitted, *, begun: bool = False) -> None:
+    def watch(self, admitted: Admitted, *, begun: bool = False) -> None:
         """Watch over the request from now on; beyond the limit the oldest ones are left to the queue. A request that has
         `begun`, because its reader has seen a part of the answer, is not started again.
         """
-        earlier = self._kept.get(admitted.job.id)
+        earlier = self._watched.get(admitted.job.id)
         if earlier and earlier is not admitted:
             earlier.copy.drop()
-        while len(self._kept) >= self._requests_max:
-            self._forget(next(iter(self._kept)))
-        self._kept[admitted.job.id] = admitted
+        while len(self._watched) >= self._requests_max:
+            self._forget(next(iter(self._watched)))
+        self._watched[admitted.job.id] = admitted
         if begun:
             self._begun.add(admitted.job.id)
 
@@ -60,7 +60,7 @@ class Custody:
         """Look every `CUSTODY_EVERY_S` until cancelled."""
         while True:
             await asyncio.sleep(self._every_s)
-            await asyncio.gather(*(self._look_after(admitted) for admitted in list(self._kept.values())))
+            await asyncio.gather(*(self._look_after(admitted) for admitted in list(self._watched.values())))
 
     async def _look_after(self, admitted: Admitted) -> None:
         request_id = admitted.job.id
@@ -86,7 +86,7 @@ class Custody:
         return (await find_request(self._pool, admitted.job.account_id, admitted.job.id)).state != "pending"
 
     def _forget(self, request_id: str) -> None:
-        admitted = self._kept.pop(request_id, None)
+        admitted = self._watched.pop(request_id, None)
         if admitted:
             admitted.copy.drop()
         self._begun.discard(request_id)

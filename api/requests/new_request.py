@@ -16,7 +16,7 @@ from shared.lanes import Lane
 from shared.ledger.api_keys import ApiKey
 from shared.ledger.chains import Tried
 from shared.ledger.pinned_price import pinned
-from shared.ledger.rows import Grant, KeptInput, Reservation
+from shared.ledger.rows import Grant, Reservation, StoredInput
 from shared.queue.admission import RateState
 from shared.runtime import traces
 
@@ -41,10 +41,10 @@ class NewRequest(msgspec.Struct, frozen=True, kw_only=True):
     max_tokens: int | None
     metadata: dict[str, str] | None = None
     lane: Lane = "interactive"
-    keep: bool = False
+    outlives_reader: bool = False
     """True if the caller may come back for the answer: Postgres keeps it, and the request runs on when the caller leaves."""
-    kept: KeptInput | None = None
-    """The part of the request that is kept in Postgres with the answer; None if nothing is kept."""
+    stored_input: StoredInput | None = None
+    """The part of the request that Postgres stores with the answer; None if the response is not stored."""
     chain: Chain | None = None
     """The chain, if the request names fallback models; `model` is the first of them that is served now."""
     idempotency_key: bytes | None = None
@@ -59,13 +59,10 @@ class Admitted(msgspec.Struct, frozen=True):
     lane: str
     key_id: str
     rate: RateState
-    attended: bool = False
-    """True if the request is cancelled when its caller leaves, even if an answer of it is kept, as a stored response is."""
-
-    @property
-    def outlives_reader(self) -> bool:
-        """True if the request runs on when its caller leaves, who may come back for the answer."""
-        return self.job.keep_until is not None and not self.attended
+    outlives_reader: bool
+    """True if the request runs on when its caller leaves, who may come back for the answer. A stored response alone does
+    not.
+    """
 
 
 def reservation_of(request: NewRequest, settings: Settings) -> Reservation:
@@ -99,8 +96,10 @@ def reservation_of(request: NewRequest, settings: Settings) -> Reservation:
         metadata=request.metadata,
         idempotency_key=request.idempotency_key,
         fingerprint=request.fingerprint,
-        keep_until=deadline + timedelta(seconds=settings.answers_kept_s) if request.keep or request.kept else None,
-        kept=request.kept,
+        keep_until=deadline + timedelta(seconds=settings.answers_kept_s)
+        if request.outlives_reader or request.stored_input
+        else None,
+        stored_input=request.stored_input,
         chain=chain,
     )
 
@@ -140,7 +139,7 @@ def job_of(request: NewRequest, reservation: Reservation, grant: Grant) -> Packe
         deadline_ms=int(reservation.deadline_at.timestamp() * 1000),
         keep_until=reservation.keep_until,
         footprint=request.question.footprint,
-        keeps_asked=request.kept is None,
+        keeps_asked=request.stored_input is None,
         fallbacks=fallbacks,
         tried=request.chain.passed if request.chain else (),
         traceparent=traces.traceparent(),

@@ -34,7 +34,7 @@ class Stored(msgspec.Struct, frozen=True):
     """A stored response: its request, and the fields of the request that it repeats."""
 
     logged: LoggedRequest
-    told: bytes
+    repeated: bytes
 
 
 class Standing(msgspec.Struct, frozen=True, kw_only=True):
@@ -65,11 +65,11 @@ async def find_stored(pool: asyncpg.Pool, account_id: str, response: str) -> Sto
     """
     request_id = own_id(response)
     async with reached(WHAT):
-        told = await pool.fetchval(RESPONSES["told"], request_id, account_id)
-    if told is None:
+        repeated = await pool.fetchval(RESPONSES["told"], request_id, account_id)
+    if repeated is None:
         raise unknown(response)
     try:
-        return Stored(await find_request(pool, account_id, request_id), told)
+        return Stored(await find_request(pool, account_id, request_id), repeated)
     except NotFound:  # its row was written before its request, which was then not admitted
         raise unknown(response) from None
 
@@ -92,7 +92,7 @@ async def standing_of(pool: asyncpg.Pool, client: redis.asyncio.Redis, logged: L
 
 async def bytes_stored(pool: asyncpg.Pool, stored: Stored) -> int:
     """The approximate bytes of the response including its answer. Raises `Unavailable`."""
-    return len(stored.told) + await answer_bytes(pool, stored.logged.id)
+    return len(stored.repeated) + await answer_bytes(pool, stored.logged.id)
 
 
 async def input_bytes(pool: asyncpg.Pool, account_id: str, response: str) -> int:
@@ -184,7 +184,7 @@ class Chains:
         done = unpack_answer(row["answer"]).done if row["answer"] else None
         if done is None and row["state"] == "pending":
             done = await self._just_ended(row["request_id"])
-        return Earlier(request_id=row["request_id"], told=row["told"], input=row["input"], done=done)
+        return Earlier(request_id=row["request_id"], repeated=row["told"], input=row["input"], done=done)
 
     async def _just_ended(self, request_id: str) -> Done | None:
         """The answer of a request that has just ended and whose answer is not in Postgres yet."""

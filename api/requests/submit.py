@@ -70,7 +70,7 @@ class Submitter:
         that request's id is returned.
 
         Raises `IdempotencyMismatch`, `InsufficientCredit`, `PermissionDenied`, `RateLimited`, `RequestTooLarge` (no
-        room for what is to be kept), `Overloaded` or `Unavailable`; then nothing is charged and nothing stays held. If
+        room for what is to be stored), `Overloaded` or `Unavailable`; then nothing is charged and nothing stays held. If
         that is uncertain it raises `EndUnknown`, or `Unavailable` if there is an Idempotency-Key, because a repeat is
         then the same request. The caller must shield this call from cancellation.
         """
@@ -80,7 +80,7 @@ class Submitter:
         if isinstance(grant, Repeat):
             return grant
         job, rate = await self._enqueue_or_release(job_of(request, reservation, grant), request, reservation, channel)
-        return self.admitted(job, request.lane, request.key.id, rate, attended=not request.keep)
+        return self.admitted(job, request.lane, request.key.id, rate, outlives_reader=request.outlives_reader)
 
     def _refuse_if_known(self, request: NewRequest) -> None:
         """Raise a refusal that is known in advance. A chain may go on with another model if the first queue is full."""
@@ -115,7 +115,7 @@ class Submitter:
             self._release(reservation, error)
             raise
         except RebootError as error:
-            if await self._take_back_or_know(job, request, reservation, error):
+            if await self._take_back(job, request, reservation, error):
                 raise
             return job, UNLIMITED  # it was enqueued and ended before it could be taken back: the caller gets its result
 
@@ -140,22 +140,22 @@ class Submitter:
             else:
                 return job, rate
 
-    def admitted(self, job: PackedJob, lane: str, key_id: str, rate: RateState, *, attended: bool = False) -> Admitted:
+    def admitted(self, job: PackedJob, lane: str, key_id: str, rate: RateState, *, outlives_reader: bool) -> Admitted:
         """The admitted request of a job that is in its queue."""
-        return Admitted(head_of(job), self._copies.keep(job), lane, key_id, rate, attended)
+        return Admitted(head_of(job), self._copies.keep(job), lane, key_id, rate, outlives_reader)
 
     def _release(self, reservation: Reservation, error: RebootError) -> None:
-        """Release the hold of a job that the queue has refused, and delete what was kept."""
+        """Release the hold of a job that the queue has refused, and delete its stored input."""
         self._settler.keep(Settlement.uncharged(reservation.id, reservation.account_id, error))
-        self._forget_kept(reservation)
+        self._forget_input(reservation)
 
     def _forget_written(self, reservation: Reservation) -> None:
         """Delete a large input that was written before a request that was then not admitted."""
-        if reservation.kept and reservation.kept.written_bytes:
-            self._forget_kept(reservation)
+        if reservation.stored_input and reservation.stored_input.written_bytes:
+            self._forget_input(reservation)
 
-    def _forget_kept(self, reservation: Reservation) -> None:
-        if reservation.kept:
+    def _forget_input(self, reservation: Reservation) -> None:
+        if reservation.stored_input:
             self._group.create_task(self._forget(reservation))
 
     async def _forget(self, reservation: Reservation) -> None:
@@ -164,9 +164,7 @@ class Submitter:
         except Unavailable as error:  # the input then counts until it expires
             log.info("input of a refused request not deleted", request_id=reservation.id, reason=error.message)
 
-    async def _take_back_or_know(
-        self, job: JobHead, request: NewRequest, reservation: Reservation, error: RebootError
-    ) -> bool:
+    async def _take_back(self, job: JobHead, request: NewRequest, reservation: Reservation, error: RebootError) -> bool:
         """Take the request back. True if the caller may then be told `error`. Raises `EndUnknown` if it is uncertain
         whether the request was taken back and a repeat would cost again.
         """
@@ -177,7 +175,7 @@ class Submitter:
                 raise EndUnknown(UNKNOWN_END) from unknown
             return True
         if is_void:
-            self._forget_kept(reservation)
+            self._forget_input(reservation)
         return is_void
 
     async def _reserve(self, reservation: Reservation) -> Grant | Repeat:

@@ -82,17 +82,17 @@ class Ledger:
         input is written with the reservation. Returns the reservation to hand in. Raises `RequestTooLarge` or
         `Unavailable`.
         """
-        kept, limit = reservation.kept, self._responses_bytes_max
-        if kept is None or kept.bytes <= self._inputs_bytes_max:
+        stored, limit = reservation.stored_input, self._responses_bytes_max
+        if stored is None or stored.bytes <= self._inputs_bytes_max:
             return reservation
-        ids = (reservation.id, reservation.account_id, kept.previous_id)
+        ids = (reservation.id, reservation.account_id, stored.previous_id)
         async with reached("The ledger"):
             counts = reservation.stored_bytes
-            row = (*ids, kept.attended, kept.told, kept.input, self._aside_s, counts, limit)
+            row = (*ids, not stored.outlives_reader, stored.repeated, stored.input, self._aside_s, counts, limit)
             if await self._pool.execute(RESPONSES["put_aside"], *row) == NOTHING_WRITTEN:
                 taken = await self._pool.fetchval(RESPONSES["room_taken"], reservation.account_id)
                 raise no_room(counts, limit - (taken or 0))
-        return msgspec.structs.replace(reservation, kept=kept.written())
+        return msgspec.structs.replace(reservation, stored_input=stored.written())
 
     async def forget(self, account_id: str, request_id: str) -> bool:
         """Delete what is kept of a response; False if there is nothing. Raises `Unavailable`."""
@@ -134,7 +134,10 @@ class Ledger:
         await renew_idle(self._pool)
 
     async def _reserve_batch(self, rows: Sequence[Reservation]) -> list[Grant | Repeat | BaseException]:
-        if len(rows) > 1 and sum(len(row.kept.input) for row in rows if row.kept) > self._inputs_bytes_max:
+        if (
+            len(rows) > 1
+            and sum(len(row.stored_input.input) for row in rows if row.stored_input) > self._inputs_bytes_max
+        ):
             return await self._in_halves(rows, self._reserve_batch)
         try:
             answers = await self._reserving.fetch(*reserving(rows, self._in_flight_max, self._responses_bytes_max))
@@ -204,15 +207,24 @@ class Ledger:
 
 def reserving(rows: Sequence[Reservation], in_flight_max: int, responses_bytes_max: int) -> tuple[Any, ...]:
     """The query that reserves, and its arguments. Inputs are passed outside the JSON, as answers are."""
-    text = json_text([row if row.kept is None else msgspec.structs.replace(row, kept=None) for row in rows])
-    kept = [(row, row.kept) for row in rows if row.kept is not None]
-    if not kept:
+    text = json_text([msgspec.structs.replace(row, stored_input=None) if row.stored_input else row for row in rows])
+    inputs = [(row, row.stored_input) for row in rows if row.stored_input is not None]
+    if not inputs:
         return SQL["reserve"], text, in_flight_max
-    told = (
-        (row.id, row.account_id, one.previous_id, one.attended, one.told, one.input, row.stored_bytes, row.keep_until)
-        for row, one in kept
+    responses = (
+        (
+            row.id,
+            row.account_id,
+            one.previous_id,
+            not one.outlives_reader,
+            one.repeated,
+            one.input,
+            row.stored_bytes,
+            row.keep_until,
+        )
+        for row, one in inputs
     )
-    return SQL["reserve_and_keep"], text, in_flight_max, *zip(*told, strict=True), responses_bytes_max
+    return SQL["reserve_and_keep"], text, in_flight_max, *zip(*responses, strict=True), responses_bytes_max
 
 
 def settling(rows: Sequence[Settlement]) -> tuple[Any, ...]:

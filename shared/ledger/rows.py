@@ -23,27 +23,27 @@ from shared.ledger.pinned_price import PinnedPrice
 from shared.money import NanoUsd, nano_to_usd
 
 
-class KeptInput(msgspec.Struct, frozen=True, kw_only=True):
+class StoredInput(msgspec.Struct, frozen=True, kw_only=True):
     """The input of a request that later requests may continue, and the fields that its answer repeats, in the API's own
-    form. `previous_id` is the request that this one continues. An `attended` request is cancelled if its caller goes
-    away.
+    form. `previous_id` is the request that this one continues.
     """
 
-    told: bytes
+    repeated: bytes
     input: bytes
     previous_id: str | None = None
-    attended: bool = True
+    outlives_reader: bool = False
+    """False if the request is cancelled when its caller goes away."""
     written_bytes: int = 0
     """Bytes of a row that was written before the request is admitted."""
 
     @property
     def bytes(self) -> int:
-        """The bytes of everything that is kept."""
-        return self.written_bytes or len(self.told) + len(self.input)
+        """The bytes of everything that is stored."""
+        return self.written_bytes or len(self.repeated) + len(self.input)
 
-    def written(self) -> KeptInput:
+    def written(self) -> StoredInput:
         """This input without the part that is already in its row."""
-        return msgspec.structs.replace(self, told=b"", input=b"", written_bytes=self.bytes)
+        return msgspec.structs.replace(self, repeated=b"", input=b"", written_bytes=self.bytes)
 
 
 class Reservation(PinnedPrice, frozen=True, kw_only=True, omit_defaults=True):
@@ -52,7 +52,8 @@ class Reservation(PinnedPrice, frozen=True, kw_only=True, omit_defaults=True):
     The hold uses the prices `hold_…` if they are higher than those of plain input and output. `output_limit` is the
     wanted limit, `output_floor` the least to grant if credit is short (equal: all or nothing). `vendor_model` is the
     vendor's id of the model. `idempotency_key` and `fingerprint` are SHA-256; the key leads to this request until
-    `keep_until`. `batch_number` is the line of the batch and `batch_bytes` its size. `kept` is stored if there is room.
+    `keep_until`. `batch_number` is the line of the batch and `batch_bytes` its size. `stored_input` is stored if there
+    is room.
     `chain` has all models that may serve the request: the dearest decides the hold, and `output_limit` is the largest of
     theirs.
     """
@@ -84,14 +85,14 @@ class Reservation(PinnedPrice, frozen=True, kw_only=True, omit_defaults=True):
     batch_day: date | None = None
     batch_bytes: int | None = None
     chain: tuple[PinnedModel, ...] | None = None
-    kept: KeptInput | None = None
+    stored_input: StoredInput | None = None
 
     @property
     def stored_bytes(self) -> int:
         """Bytes that count towards the account's room until the request ends: those that are kept, and those of the
         longest possible answer.
         """
-        return self.kept.bytes + self.output_limit * BYTES_PER_TOKEN if self.kept else 0
+        return self.stored_input.bytes + self.output_limit * BYTES_PER_TOKEN if self.stored_input else 0
 
 
 class Grant(msgspec.Struct, frozen=True):

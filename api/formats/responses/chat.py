@@ -25,7 +25,7 @@ from api.formats.responses.turns import entries_of, marks_in, put_together, trac
 from shared.chat import Message
 from shared.errors import Cancelled, InvalidRequest
 from shared.job import Done, Failed
-from shared.ledger.rows import KeptInput
+from shared.ledger.rows import StoredInput
 
 NAMES = {
     "messages": "input",
@@ -64,7 +64,7 @@ class ResponseForm:
         """Server-sent events."""
         return ResponseEvents(self._repeated, request_id, model)
 
-    def told_elsewhere(self) -> bytes:
+    def repeated_elsewhere(self) -> bytes:
         """The fields that the response repeats of its request, for a response that is not stored."""
         return json_bytes(msgspec.structs.replace(self._repeated, store=False))
 
@@ -115,8 +115,8 @@ def parse_response_line(body: bytes) -> Asked:
             "`background` is not possible in a batch, which is in the background anyway: leave it out."
         )
     form = asked.form
-    told = form.told_elsewhere() if isinstance(form, ResponseForm) else b""
-    return msgspec.structs.replace(asked, kept=KeptInput(told=told, input=b""))
+    repeated = form.repeated_elsewhere() if isinstance(form, ResponseForm) else b""
+    return msgspec.structs.replace(asked, stored_input=StoredInput(repeated=repeated, input=b""))
 
 
 def _whole(
@@ -170,7 +170,7 @@ def _asked(
         wishes=wishes.fields,
         ignored=wishes.ignored,
         thoughts=THOUGHTS,
-        kept=_kept(request, repeated, said) if request.is_stored else None,
+        stored_input=_stored_input(request, repeated, said) if request.is_stored else None,
         background=bool(request.background),
         at_once=form.queued if in_background else None,
         failed=form.failed if in_background else None,
@@ -222,9 +222,9 @@ def _text(wanted: TextConfig | None) -> dict[str, Any]:
     return TEXT if wanted is None or wanted.format is None else {"format": wanted.format}
 
 
-def _kept(request: ResponseRequest, repeated: Repeated, said: Sequence[AnyItem]) -> KeptInput:
-    return KeptInput(
-        told=json_bytes(repeated),
+def _stored_input(request: ResponseRequest, repeated: Repeated, said: Sequence[AnyItem]) -> StoredInput:
+    return StoredInput(
+        repeated=json_bytes(repeated),
         input=json_bytes(unmarked(said)),
         previous_id=previous_of(request.previous_response_id),
     )

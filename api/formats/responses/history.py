@@ -77,7 +77,7 @@ def _output_items(earlier: Earlier) -> list[AnyItem]:
     done = earlier.done
     if done is None or not (done.text or done.calls):
         return []
-    kinds = _repeated.decode(earlier.told).kinds
+    kinds = _repeated.decode(earlier.repeated).kinds
     output = output_of(done, earlier.request_id, kinds, encrypted=True, last="completed")
     return msgspec.convert(msgspec.to_builtins(output), list[AnyItem])
 

@@ -16,16 +16,16 @@ _repeated: msgspec.json.Decoder[Repeated] = msgspec.json.Decoder(Repeated)
 
 
 def response_json(
-    told: bytes, request_id: str, model: str, state: str, done: Done | None, error: ErrorBody | None
+    repeats: bytes, request_id: str, model: str, state: str, done: Done | None, error: ErrorBody | None
 ) -> bytes:
     """The response as JSON. `state` is the state of its request; `done` is its answer as far as there is one."""
-    repeated = _repeated.decode(told)
+    repeated = _repeated.decode(repeats)
     return rendered(repeated, request_id, model, _outcome(repeated, request_id, state, done, error))
 
 
-def stream_again(told: bytes, request_id: str, model: str, after: int, *, anew: bool = False) -> ResponseEvents:
+def stream_again(repeats: bytes, request_id: str, model: str, after: int, *, anew: bool = False) -> ResponseEvents:
     """The response's events after number `after`. `anew` has the same meaning as in `ResponseEvents`."""
-    return ResponseEvents(_repeated.decode(told), request_id, model, after=after, anew=anew)
+    return ResponseEvents(_repeated.decode(repeats), request_id, model, after=after, anew=anew)
 
 
 def _outcome(repeated: Repeated, request_id: str, state: str, done: Done | None, error: ErrorBody | None) -> Outcome:

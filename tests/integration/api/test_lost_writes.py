@@ -70,7 +70,7 @@ class Door:
         changes: dict[str, Any] = repeatable(job.id) if kept else {}
         await self.ledger.reserve(a_reservation(account, HOLD, id=job.id, stream=stream, **changes))
         await self.enqueue(job)
-        return self.submitter.admitted(packed_job(job), "interactive", "key", RateState(0, 0.0))
+        return self.submitter.admitted(packed_job(job), "interactive", "key", RateState(0, 0.0), outlives_reader=kept)
 
     async def enqueue(self, job: Job) -> None:
         await self.queue.enqueue(job, OPENAI, channel="channel", key_id="key", rpm=None)
@@ -278,8 +278,8 @@ async def test_a_stream_that_is_watched_over_is_not_begun_anew_once_its_words_we
     account = await new_account(CREDIT)
     read, unread = [await door.admitted(account, kept=True) for _ in range(2)]
     custody = Custody(door.pool, door.lua, door.submitter, door.settings, "channel")
-    custody.keep(read, begun=True)
-    custody.keep(unread)
+    custody.watch(read, begun=True)
+    custody.watch(unread)
     await redis_client.flushdb()
     for admitted in (read, unread):
         await custody._look_after(admitted)
@@ -327,7 +327,7 @@ async def test_a_request_that_is_watched_over_is_not_put_back_once_it_has_ended(
     ended, lost = [await door.admitted(account, kept=True) for _ in range(2)]
     custody = Custody(door.pool, door.lua, door.submitter, door.settings, "channel")
     for admitted in (ended, lost):
-        custody.keep(admitted)
+        custody.watch(admitted)
     await door.settled(ended.job)
     await redis_client.flushdb()
     for admitted in (ended, lost):

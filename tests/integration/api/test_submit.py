@@ -22,7 +22,7 @@ from shared.job import Job
 from shared.lanes import QueueName
 from shared.ledger.api_keys import ApiKey
 from shared.ledger.ledger import Ledger
-from shared.ledger.rows import KeptInput, Repeat
+from shared.ledger.rows import Repeat, StoredInput
 from shared.ledger.settler import Settler
 from shared.queue.admission import RateState
 from shared.runtime.tasks import background_tasks
@@ -233,7 +233,7 @@ async def test_nothing_stays_of_what_was_to_be_kept_of_a_refused_request(
     """A large input is written before its request is admitted."""
     account = await new_account(CREDIT if refusal else 0)
     queue.refusal = refusal
-    request = a_request(account, kept=KeptInput(told=b"t", input=b"i" * size))
+    request = a_request(account, stored_input=StoredInput(repeated=b"t", input=b"i" * size))
     with pytest.raises(type(refusal) if refusal else InsufficientCredit):
         await submitter.submit(request, "channel")
     await eventually_true(lambda: _counts_nothing(pool, account), "nothing is kept")
@@ -243,9 +243,9 @@ async def test_nothing_stays_of_the_large_input_of_a_repeat(
     submitter: Submitter, new_account: NewAccount, pool: asyncpg.Pool
 ) -> None:
     account = await new_account(CREDIT)
-    key = {"idempotency_key": b"r" * 32, "fingerprint": b"f" * 32, "keep": True}
+    key = {"idempotency_key": b"r" * 32, "fingerprint": b"f" * 32, "outlives_reader": True}
     assert isinstance(await submitter.submit(a_request(account, **key), "channel"), Admitted)
-    request = a_request(account, kept=KeptInput(told=b"t", input=b"i" * 300_000), **key)
+    request = a_request(account, stored_input=StoredInput(repeated=b"t", input=b"i" * 300_000), **key)
     assert isinstance(await submitter.submit(request, "channel"), Repeat)
     await eventually_true(lambda: _counts_nothing(pool, account), "nothing is kept")
 
@@ -321,7 +321,7 @@ async def test_who_can_repeat_his_request_may_do_so_although_it_is_not_known_how
     account = await new_account(CREDIT)
     queue.refusal = Unavailable("reply lost")
     async with pool.acquire() as other, other.transaction():
-        request = a_request(account, idempotency_key=b"k" * 32, fingerprint=b"f" * 32, keep=True)
+        request = a_request(account, idempotency_key=b"k" * 32, fingerprint=b"f" * 32, outlives_reader=True)
         queue.meanwhile = lambda: other.execute("SELECT 1 FROM accounts WHERE id = $1 FOR UPDATE", account)
         with pytest.raises(Unavailable) as told:
             await submitter.submit(request, "channel")

@@ -15,7 +15,7 @@ from shared.errors import InsufficientCredit, RequestTooLarge
 from shared.input_tokens import BYTES_PER_TOKEN
 from shared.job import Done, KeptAnswer, pack
 from shared.ledger.ledger import RESPONSES, Ledger, settling
-from shared.ledger.rows import Grant, KeptInput, Repeat, Reservation
+from shared.ledger.rows import Grant, Repeat, Reservation, StoredInput
 from shared.money import Usage
 from shared.settings import Settings
 from tests.harness.builders import a_release, a_reservation, a_settlement, repeatable
@@ -41,8 +41,8 @@ async def narrow(pool: asyncpg.Pool, settings: Settings) -> AsyncIterator[Ledger
 
 def _keeping(account: str, size: int, hold: int = 1, **changes: Any) -> Reservation:
     """It counts `size` bytes, and `TO_COME` until it ends."""
-    kept = KeptInput(told=b"t", input=b"i" * (size - 1), previous_id="req_before")
-    fields: dict[str, Any] = {"kept": kept, "keep_until": datetime.now(UTC) + timedelta(days=1), **changes}
+    stored = StoredInput(repeated=b"t", input=b"i" * (size - 1), previous_id="req_before")
+    fields: dict[str, Any] = {"stored_input": stored, "keep_until": datetime.now(UTC) + timedelta(days=1), **changes}
     return a_reservation(account, hold, **fields)
 
 
@@ -62,7 +62,9 @@ async def _summed(pool: asyncpg.Pool, account: str) -> int:
 async def test_an_input_is_kept_with_its_hold(narrow: Ledger, pool: asyncpg.Pool, new_account: NewAccount) -> None:
     account = await new_account(100)
     every = bytes(range(256))[:100]
-    reservation = _keeping(account, 10, kept=KeptInput(told=b'{"a":1}', input=every, previous_id=None, attended=False))
+    reservation = _keeping(
+        account, 10, stored_input=StoredInput(repeated=b'{"a":1}', input=every, previous_id=None, outlives_reader=True)
+    )
     assert isinstance(await narrow.reserve(reservation), Grant)
     row = await _row(pool, reservation)
     assert row is not None
@@ -115,7 +117,7 @@ async def test_a_large_input_is_written_before_its_request_and_counts_once_that_
     row = await _row(pool, large)
     assert row is not None
     assert (row["input"], row["bytes"], row["keep_until"] < large.keep_until) == (b"i" * 499, 0, True)
-    assert (aside.kept and aside.kept.input, await _room(pool, account)) == (b"", 0)
+    assert (aside.stored_input and aside.stored_input.input, await _room(pool, account)) == (b"", 0)
     assert isinstance(await narrow.reserve(aside), Grant)
     row = await _row(pool, large)
     assert row is not None

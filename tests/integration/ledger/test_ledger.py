@@ -59,7 +59,7 @@ async def test_a_reservation_is_recorded_with_everything_that_was_promised(
         "batch_bytes",
         "hold_input_price",
         "hold_output_price",
-        "kept",
+        "stored_input",
         "vendor_model",
     }:
         assert row[name] == getattr(reservation, name), name

@@ -115,8 +115,8 @@ def test_marks_of_responses_stand_on_parts_and_are_not_kept() -> None:
     asked = responded(input=[{"role": "user", "content": [INPUT, INPUT | BREAKPOINT]}])
     assert marks(asked) == [(CacheMark(1, long=True),)]
     assert asked.wishes["cache"] == ("input[].content[].prompt_cache_breakpoint",)
-    assert asked.kept is not None
-    assert b"cache" not in asked.kept.input
+    assert asked.stored_input is not None
+    assert b"cache" not in asked.stored_input.input
 
 
 @pytest.mark.parametrize("surface", ["completions", "responses"])

@@ -83,9 +83,9 @@ def form(**fields: Any) -> Any:
 
 
 def told(**fields: Any) -> bytes:
-    kept = parse_response(json.dumps({"model": "some-model", "input": "hi", **fields}).encode()).kept
-    assert kept is not None
-    return kept.told
+    stored = parse_response(json.dumps({"model": "some-model", "input": "hi", **fields}).encode()).stored_input
+    assert stored is not None
+    return stored.repeated
 
 
 def response(done: Done, **fields: Any) -> Any:

@@ -40,8 +40,8 @@ def parsed(given: Any = "hi", **fields: Any) -> Asked:
 
 
 def kept(asked: Asked) -> Any:
-    assert asked.kept is not None
-    return json.loads(asked.kept.input)
+    assert asked.stored_input is not None
+    return json.loads(asked.stored_input.input)
 
 
 def test_everything_asked_for_arrives() -> None:
@@ -272,7 +272,7 @@ def test_input_is_kept_as_items_unless_that_is_declined() -> None:
         {"type": "message", **USER},
         {"type": "reasoning", "id": "rs_1"},
     ]
-    assert parsed(store=False).kept is None
+    assert parsed(store=False).stored_input is None
 
 
 def test_a_response_in_the_background_answers_at_once_unless_it_is_streamed() -> None:
@@ -287,9 +287,11 @@ def test_a_response_in_the_background_answers_at_once_unless_it_is_streamed() ->
 
 def earlier(text: str, *, said: str, calls: tuple[ToolCall, ...] = (), **fields: Any) -> Earlier:
     asked = parsed(text, **fields)
-    assert asked.kept is not None
+    assert asked.stored_input is not None
     done = Done("stop", Usage(1, 1), 0, said, calls)
-    return Earlier(request_id=new_id("req"), told=asked.kept.told, input=asked.kept.input, done=done)
+    return Earlier(
+        request_id=new_id("req"), repeated=asked.stored_input.repeated, input=asked.stored_input.input, done=done
+    )
 
 
 def test_a_response_goes_on_from_a_chain_of_earlier_ones() -> None:
@@ -310,8 +312,8 @@ def test_a_response_goes_on_from_a_chain_of_earlier_ones() -> None:
         Message("tool", "noon", tool_call_id="call_1"),
     ]
     assert whole.continues is None
-    assert whole.kept is not None
-    assert whole.kept.previous_id == second.request_id
+    assert whole.stored_input is not None
+    assert whole.stored_input.previous_id == second.request_id
     assert kept(whole) == [OUTPUT]
 
 
@@ -352,8 +354,8 @@ def test_what_can_be_no_response_is_not_found(response: str) -> None:
 
 def test_a_line_of_a_batch_goes_on_from_nothing_and_is_kept_with_the_batch() -> None:
     asked = parse_response_line(json.dumps({"model": "m", "input": "hi"}).encode())
-    assert asked.kept is not None
-    assert json.loads(asked.kept.told)["store"] is False
+    assert asked.stored_input is not None
+    assert json.loads(asked.stored_input.repeated)["store"] is False
     rest = "0" * 26
     for fields in ({"previous_response_id": f"resp_{rest}"}, {"background": True}):
         with pytest.raises(InvalidRequest, match=f"`{next(iter(fields))}`"):
