@@ -33,9 +33,9 @@ from api.operator_routes import OPERATOR_ROUTES
 from api.requests.abandoned import Abandoned
 from api.requests.custody import Custody
 from api.requests.directory import Directory
-from api.requests.following import FollowUp
 from api.requests.relay import Relay
-from api.requests.stored import Chains
+from api.requests.request_events import RequestEvents
+from api.requests.stored import Conversations
 from api.requests.submit import Submitter
 from api.requests.upstream_watch import UpstreamWatch
 from api.routes import ROUTES
@@ -168,9 +168,9 @@ def _wired(ground: _Ground, ledger: Ledger, settler: Settler, group: asyncio.Tas
         queue=ground.queue,
         submitter=submitter,
         ledger=ledger,
-        chains=Chains(pool, client, bodies, settings),
+        conversations=Conversations(pool, client, bodies, settings),
         relay=relay,
-        follow_up=FollowUp(pool, submitter, relay.channel, settings),
+        request_events=RequestEvents(pool, submitter, relay.channel, settings),
         abandoned=Abandoned(ground.queue, relay, group, settings),
         custody=Custody(pool, ground.lua, submitter, settings, relay.channel),
         uploads=Uploads(settings),

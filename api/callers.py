@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def following(services: Services, key: ApiKey, request_id: str, first: int = 0) -> Iterator[Follower]:
+def follower_of(services: Services, key: ApiKey, request_id: str, first: int = 0) -> Iterator[Follower]:
     """A follower that is registered from now on, until the caller's key ends. A caller that goes away, or is sent away,
     counts as having left.
     """
@@ -56,7 +56,7 @@ def following(services: Services, key: ApiKey, request_id: str, first: int = 0) 
             follower.when_left()
 
 
-async def events_again(
+async def earlier_events(
     services: Services, logged: LoggedRequest, follower: Follower, again: Admitted | None = None
 ) -> AsyncIterator[Event]:
     """The events of a request that was admitted before, from the follower's first one on. If Redis has lost the request it
@@ -64,7 +64,7 @@ async def events_again(
     """
     follower.look_up()
     await services.queue.listen(logged.id, services.relay.channel)
-    return services.follow_up.events_again(logged, follower, again)
+    return services.request_events.of_earlier(logged, follower, again)
 
 
 async def submit_for(request: web.Request, services: Services, new: NewRequest) -> Admitted | Repeat:

@@ -12,9 +12,9 @@ from aiohttp import web
 from api.formats.native.answers import result_json
 from api.http.state import REQUEST_ID
 from api.http.writing import answer
+from api.requests.answer_headers import AnswerHeaders
 from api.requests.log import State
 from api.requests.streaming import send_stream
-from api.requests.told import AnswerHeaders
 from api.services import SERVICES
 from shared.errors import EndUnknown, Overloaded
 from shared.job import Done, Event, Failed, Served
@@ -39,21 +39,21 @@ class Accepted(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Reply:
-    """The reply to one caller. `first` is the model of the request that is asked first, `told` makes its headers."""
+    """The reply to one caller. `first` is the model of the request that is asked first, `headers` makes its headers."""
 
-    def __init__(self, request: web.Request, key: ApiKey, wanted: Wanted, first: str, told: AnswerHeaders) -> None:
+    def __init__(self, request: web.Request, key: ApiKey, wanted: Wanted, first: str, headers: AnswerHeaders) -> None:
         self._request = request
         self._owner = key.account_id
         self._wanted = wanted
         self._first = first
-        self._told = told
+        self._headers = headers
         self._settings = request.app[SERVICES].settings
 
     async def at_once(self, state: State, *, respond_async: bool) -> web.StreamResponse:
         """The reply to a caller that does not wait for the end: 202 with `respond_async`, otherwise what its API says of a
         request that runs.
         """
-        headers = self._told.of_first(self._first)
+        headers = self._headers.of_first(self._first)
         if respond_async or self._wanted.at_once is None:
             return self._accepted(state, headers)
         said = self._wanted.at_once(self._request[REQUEST_ID], self._first)
@@ -73,11 +73,11 @@ class Reply:
         )
 
     async def _stream(self, events: AsyncIterator[Event]) -> web.StreamResponse:
-        request, told = self._request, self._told
+        request, made = self._request, self._headers
         form = self._wanted.form.stream(request.headers.get("Accept", ""), request[REQUEST_ID], self._first)
-        later = partial(told.of, self._first) if told.has_chain else None
-        headers = told.first(self._first)
-        return await send_stream(request, events, form, headers, self._settings, self._owner, told=later)
+        later = partial(made.of, self._first) if made.has_chain else None
+        headers = made.first(self._first)
+        return await send_stream(request, events, form, headers, self._settings, self._owner, served_headers=later)
 
     async def _whole(self, events: AsyncIterator[Event]) -> web.StreamResponse:
         served = self._first
@@ -95,7 +95,7 @@ class Reply:
 
     async def _succeeded(self, done: Done, served: str) -> web.StreamResponse:
         body = self._wanted.form.answer(done, self._request[REQUEST_ID], served)
-        headers, within_s = self._told.of(served), self._settings.answer_within_s
+        headers, within_s = self._headers.of(served), self._settings.answer_within_s
         try:
             return await answer(self._request, body, self._owner, headers=headers, within_s=within_s)
         except Overloaded:
@@ -105,4 +105,4 @@ class Reply:
         if self._wanted.failed is None:
             raise failed.as_error()
         body = self._wanted.failed(failed, self._request[REQUEST_ID], served)
-        return await answer(self._request, body, self._owner, headers=self._told.of(served))
+        return await answer(self._request, body, self._owner, headers=self._headers.of(served))

@@ -18,9 +18,9 @@ from api.operator_auth import OperatorAuth
 from api.requests.abandoned import Abandoned
 from api.requests.custody import Custody
 from api.requests.directory import Directory
-from api.requests.following import FollowUp
 from api.requests.relay import Relay
-from api.requests.stored import Chains
+from api.requests.request_events import RequestEvents
+from api.requests.stored import Conversations
 from api.requests.submit import Submitter
 from shared.catalogue.models import Catalogue
 from shared.ledger.ledger import Ledger
@@ -50,9 +50,9 @@ class Services:
     queue: Queue
     submitter: Submitter
     ledger: Ledger
-    chains: Chains
+    conversations: Conversations
     relay: Relay
-    follow_up: FollowUp
+    request_events: RequestEvents
     abandoned: Abandoned
     custody: Custody
     uploads: Uploads

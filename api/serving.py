@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
-from api.callers import events_again, following, leave, submit_for
+from api.callers import earlier_events, follower_of, leave, submit_for
 from api.http.rates import tell_limit
 from api.http.reading import prefers_async
 from api.http.state import REQUEST_ID
 from api.reply import Reply
+from api.requests.answer_headers import AnswerHeaders, limits_of
 from api.requests.log import find_request
-from api.requests.told import AnswerHeaders, limits_of
 from api.services import SERVICES, Services
 from api.wanted import Wanted, admitted_before, new_request, read_body, understand
 from shared.ledger.rows import Repeat
@@ -57,7 +57,7 @@ async def serve_for(
         respond_async = may_respond_async and prefers_async(request)
         if wanted.repeats:
             return await _serve_repeat(request, wanted, key, body, wanted.repeats, respond_async=respond_async)
-        with following(services, key, request[REQUEST_ID]) as follower:
+        with follower_of(services, key, request[REQUEST_ID]) as follower:
             async with _turn(services, key, body.size):
                 admitted = await submit_for(
                     request, services, new_request(request, key, wanted, outlives_reader=respond_async)
@@ -65,13 +65,13 @@ async def serve_for(
             if isinstance(admitted, Repeat):
                 return await _serve_repeat(request, wanted, key, body, admitted.request_id, respond_async=respond_async)
             _forget(wanted, body)
-            told = _told(wanted, limits_of(admitted.job), has_chain=admitted.job.has_chain)
-            reply = Reply(request, key, wanted, admitted.job.model.name, told)
+            headers = _headers(wanted, limits_of(admitted.job), has_chain=admitted.job.has_chain)
+            reply = Reply(request, key, wanted, admitted.job.model.name, headers)
             if respond_async or wanted.at_once:
                 services.custody.watch(admitted)
                 return await reply.at_once("queued", respond_async=respond_async)
             follower.when_left = partial(leave, services, admitted, follower)
-            return await reply.relay(services.follow_up.events_of(admitted, follower))
+            return await reply.relay(services.request_events.of(admitted, follower))
 
 
 def _turn(services: Services, key: ApiKey, size: int) -> AbstractAsyncContextManager[None]:
@@ -92,8 +92,8 @@ async def _serve_repeat(
     request[REQUEST_ID] = request_id
     logged = await find_request(services.pool, key.account_id, request_id)
     limits = {one.model: one.output_limit for one in logged.chain or ()} | {logged.model: logged.output_limit}
-    told = _told(wanted, limits, has_chain=logged.chain is not None, more={"Idempotent-Replayed": "true"})
-    reply = Reply(request, key, wanted, logged.model, told)
+    headers = _headers(wanted, limits, has_chain=logged.chain is not None, more={"Idempotent-Replayed": "true"})
+    reply = Reply(request, key, wanted, logged.model, headers)
     state = "queued" if logged.state == "pending" else logged.state
     if respond_async or (wanted.at_once and state == "queued"):
         if state == "queued":
@@ -101,10 +101,10 @@ async def _serve_repeat(
         return await reply.at_once(state, respond_async=respond_async)
     again = admitted_before(logged, wanted, services)
     _forget(wanted, body)
-    with following(services, key, logged.id) as follower:
+    with follower_of(services, key, logged.id) as follower:
         if again:
             follower.when_left = partial(leave, services, again, follower)
-        return await reply.relay(await events_again(services, logged, follower, again))
+        return await reply.relay(await earlier_events(services, logged, follower, again))
 
 
 def _watch_over(services: Services, logged: LoggedRequest, wanted: Wanted) -> None:
@@ -119,7 +119,7 @@ def _forget(wanted: Wanted, body: Body) -> None:
     body.shrink(wanted.form.held_bytes)
 
 
-def _told(
+def _headers(
     wanted: Wanted, limits: dict[str, int], *, has_chain: bool, more: dict[str, str] | None = None
 ) -> AnswerHeaders:
     return AnswerHeaders(wanted.model, wanted.ignored, wanted.chain, limits, has_chain, more or {})

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 from aiohttp import web
@@ -87,39 +87,60 @@ async def understand(request: web.Request, key: ApiKey, body: Body, parse: Calla
         asked = understood(body.take(), parse, services.catalogue, listed_at(request.path))
         asked = without_query(asked, request.query)
         await pace.pause()
-        repeatable_by, refusal = idempotency_key(request), None
+        repeatable_by = idempotency_key(request)
         fingerprint = asked.fingerprint() if repeatable_by else None
         await pace.pause()
-        try:
-            asked = await services.chains.whole(asked, key.account_id, body)
-            asked, model, chain = _fit(request, asked, key, services)
-        except RebootError as error:
-            if not repeatable_by:
-                raise
-            refusal = error
-            (asked, model), chain = _fit_again(asked, services), None
+        fitted = await _fit_whole(request, asked, key, body, is_repeatable=repeatable_by is not None)
         await pace.pause()
-        wanted = Wanted(
-            form=asked.form,
-            model=asked.model,
-            served_by=model,
-            question=packed(asked, model, keep_messages=services.settings.keep_messages) if model else None,
-            chain=chain,
-            stream=asked.stream,
-            max_tokens=asked.max_tokens,
-            metadata=asked.metadata,
-            ignored=asked.ignored,
-            fingerprint=fingerprint,
-            stored_input=asked.stored_input,
-            background=asked.background,
-            at_once=asked.at_once,
-            failed=asked.failed,
-        )
+        wanted = _wanted(fitted, fingerprint, services)
     if repeatable_by and fingerprint:
         wanted.repeats = await find_repeated(services.pool, key.account_id, repeatable_by, fingerprint)
-    if refusal and not wanted.repeats:
-        raise refusal
+    if fitted.refusal and not wanted.repeats:
+        raise fitted.refusal
     return wanted
+
+
+class _Fitted(NamedTuple):
+    """A request fitted to its model. `refusal` is raised unless the request turns out to be a repeat."""
+
+    asked: Asked
+    model: Model | None
+    chain: Chain | None
+    refusal: RebootError | None = None
+
+
+async def _fit_whole(request: web.Request, asked: Asked, key: ApiKey, body: Body, *, is_repeatable: bool) -> _Fitted:
+    """Complete the request by what it continues, and fit it to its model. The refusal of one that may be a repeat is
+    returned.
+    """
+    services = request.app[SERVICES]
+    try:
+        asked = await services.conversations.whole(asked, key.account_id, body)
+        return _Fitted(*_fit(request, asked, key, services))
+    except RebootError as refusal:
+        if not is_repeatable:
+            raise
+        return _Fitted(*_fit_again(asked, services), None, refusal)
+
+
+def _wanted(fitted: _Fitted, fingerprint: bytes | None, services: Services) -> Wanted:
+    asked, model = fitted.asked, fitted.model
+    return Wanted(
+        form=asked.form,
+        model=asked.model,
+        served_by=model,
+        question=packed(asked, model, keep_messages=services.settings.keep_messages) if model else None,
+        chain=fitted.chain,
+        stream=asked.stream,
+        max_tokens=asked.max_tokens,
+        metadata=asked.metadata,
+        ignored=asked.ignored,
+        fingerprint=fingerprint,
+        stored_input=asked.stored_input,
+        background=asked.background,
+        at_once=asked.at_once,
+        failed=asked.failed,
+    )
 
 
 def _fit(

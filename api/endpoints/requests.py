@@ -9,7 +9,7 @@ import msgspec
 from aiohttp import web
 from msgspec import UNSET, UnsetType
 
-from api.callers import events_again, following
+from api.callers import earlier_events, follower_of
 from api.formats.native.answers import result_json
 from api.formats.native.streams import RawText, ServerSentEvents
 from api.formats.parsing import parse_query
@@ -107,10 +107,10 @@ async def stream_again(request: web.Request, key: ApiKey) -> web.StreamResponse:
     headers = {"Cache-Control": "no-store", "x-output-limit": str(logged.output_limit)}
     if first and await _has_ended_before(services.redis, logged, first):
         return web.Response(headers=headers, content_type=form.content_type)
-    with following(services, key, logged.id, first) as follower:
+    with follower_of(services, key, logged.id, first) as follower:
         if not logged.outlives_reader:
             follower.when_left = partial(services.abandoned.add, logged.id)
-        events = await events_again(services, logged, follower)
+        events = await earlier_events(services, logged, follower)
         return await send_stream(request, events, form, headers, services.settings, logged.account_id, first=first)
 
 

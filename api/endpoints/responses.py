@@ -11,7 +11,7 @@ import msgspec
 from aiohttp import web
 from msgspec import UNSET, UnsetType
 
-from api.callers import events_again, following
+from api.callers import earlier_events, follower_of
 from api.formats.native.answers import json_bytes
 from api.formats.responses.chat import parse_response
 from api.formats.responses.history import input_items
@@ -144,7 +144,7 @@ async def post_input_tokens(request: web.Request) -> web.Response:
     with await services.bodies.read_json(request, key.account_id) as body:
         async with services.bodies.turn(body.size):
             asked = understood(body.take(), parse_response, services.catalogue, V1_LISTED_AT)
-            asked = await services.chains.whole(without_query(asked, request.query), key.account_id, body)
+            asked = await services.conversations.whole(without_query(asked, request.query), key.account_id, body)
             model = services.catalogue.serving(asked.model, V1_LISTED_AT)
             asked, model = fit_to_model(asked, model, services.settings, strict=key.strict)
             tokens = estimated_input(asked.chat, model.image_tokens)
@@ -174,10 +174,10 @@ async def _stream(
     anew = after >= 0 and logged.stream and logged.state != "pending" and not await _has_journal(services, logged.id)
     form = stream_again(stored.repeated, logged.id, logged.model, after, anew=anew)
     headers = {"Cache-Control": "no-store", "x-output-limit": str(logged.output_limit), **ignored_header(ignored)}
-    with following(services, key, logged.id) as follower:
+    with follower_of(services, key, logged.id) as follower:
         if not logged.outlives_reader:
             follower.when_left = partial(services.abandoned.add, logged.id)
-        events = await events_again(services, logged, follower)
+        events = await earlier_events(services, logged, follower)
         return await send_stream(request, events, form, headers, services.settings, logged.account_id)
 
 
@@ -190,8 +190,8 @@ async def _has_journal(services: Services, request_id: str) -> bool:
 
 async def _until_ended(services: Services, key: ApiKey, stored: Stored) -> None:
     logged = stored.logged
-    with following(services, key, logged.id) as follower, suppress(TimeoutError):
-        events = await events_again(services, logged, follower)
+    with follower_of(services, key, logged.id) as follower, suppress(TimeoutError):
+        events = await earlier_events(services, logged, follower)
         async with asyncio.timeout(CANCELLED_WITHIN_S):
             async for _ in events:
                 pass

@@ -113,7 +113,7 @@ async def _of_own(pool: asyncpg.Pool, query: str, account_id: str, response: str
     return found
 
 
-class Chains:
+class Conversations:
     """Reads the responses that requests continue."""
 
     def __init__(self, pool: asyncpg.Pool, client: redis.asyncio.Redis, bodies: Bodies, settings: Settings) -> None:
@@ -130,26 +130,26 @@ class Chains:
         continues = asked.continues
         if continues is None:
             return asked
-        chain = await self._chain(continues.previous, account_id) if continues.previous else {}
+        conversation = await self._newest_first(continues.previous, account_id) if continues.previous else {}
         others = await self._others(continues.others, account_id)
-        together = sum(chain.values()) + sum(others.values())
+        together = sum(conversation.values()) + sum(others.values())
         if together + body.size > self._settings.body_bytes_max:
             raise InvalidRequest(
                 f"The conversation is larger than {self._settings.body_bytes_max} bytes: begin another one.",
                 param="previous_response_id",
             )
         async with self._bodies.turn_beside(body, together, account_id):
-            earlier = await self._kept([*chain, *others])
+            earlier = await self._read([*conversation, *others])
             named = {one: earlier[one] for one in others}
-            whole = continues.whole([earlier[one] for one in reversed(chain)], named)
+            whole = continues.whole([earlier[one] for one in reversed(conversation)], named)
         ignored = tuple(dict.fromkeys((*asked.ignored, *whole.ignored)))
         return msgspec.structs.replace(whole, model=asked.model, ignored=ignored)
 
-    async def _chain(self, newest: str, account_id: str) -> dict[str, int]:
+    async def _newest_first(self, newest: str, account_id: str) -> dict[str, int]:
         """Sizes of the earlier responses by request, newest first."""
         links_max = self._settings.messages_max
         async with reached(WHAT):
-            rows = await self._pool.fetch(RESPONSES["chain"], newest, account_id, links_max)
+            rows = await self._pool.fetch(RESPONSES["conversation"], newest, account_id, links_max)
         if not rows:
             raise previous_unknown(response_id(newest))
         if gone := rows[-1]["previous_id"]:
@@ -171,10 +171,10 @@ class Chains:
             raise item_unknown(wanted[missing])
         return sizes
 
-    async def _kept(self, request_ids: Sequence[str]) -> dict[str, Earlier]:
+    async def _read(self, request_ids: Sequence[str]) -> dict[str, Earlier]:
         moments = [created_at(one) for one in request_ids]
         async with reached(WHAT):
-            rows = await self._pool.fetch(RESPONSES["kept"], request_ids, moments)
+            rows = await self._pool.fetch(RESPONSES["conversation_parts"], request_ids, moments)
         found = {row["request_id"]: await self._earlier(row) for row in rows}
         if missing := next((one for one in request_ids if one not in found), None):
             raise previous_unknown(response_id(missing))

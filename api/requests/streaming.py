@@ -26,14 +26,14 @@ async def send_stream(
     owner: str,
     *,
     first: int = 0,
-    told: Callable[[str | None], dict[str, str]] | None = None,
+    served_headers: Callable[[str | None], dict[str, str]] | None = None,
 ) -> web.StreamResponse:
     """Send all events, numbered from `first`.
 
     A failure before the first byte is raised, so that it has a status of its own. Bytes that the form holds until its end
-    count for the account `owner`; if there is no room in time, the stream is broken off, and may be read again. `told`
-    makes the headers that depend on the model that serves (None for the first one); they are sent if the model is known in
-    time. Raises `ConnectionError` if the caller is gone, or was cut off because it takes too little.
+    count for the account `owner`; if there is no room in time, the stream is broken off, and may be read again.
+    `served_headers` makes the headers that depend on the model that serves (None for the first one); they are sent if
+    the model is known in time. Raises `ConnectionError` if the caller is gone, or was cut off because it takes too little.
     """
     response = web.StreamResponse(headers={**headers, "X-Accel-Buffering": "no", "Content-Type": form.content_type})
     response.charset = "utf-8"
@@ -47,9 +47,9 @@ async def send_stream(
             async for event in events:
                 if isinstance(event, Failed) and not body.begun:
                     raise event.as_error()
-                if told and not body.begun:
-                    response.headers.update(told(event.model if isinstance(event, Served) else None))
-                told = None
+                if served_headers and not body.begun:
+                    response.headers.update(served_headers(event.model if isinstance(event, Served) else None))
+                served_headers = None
                 if not await writer.write(event):
                     break_off(request)
                     return response

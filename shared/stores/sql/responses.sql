@@ -33,27 +33,27 @@ WITH found AS MATERIALIZED (
 )
 UPDATE response_room m SET bytes = m.bytes - f.bytes FROM found f WHERE m.account_id = $2
 
--- name: chain
+-- name: conversation
 -- From request $1 back through the requests that it goes on from, at most $3 of them; each with its size, including the answer.
--- When the last row has a `previous_id`, the beginning of the chain has been deleted, or lies beyond $3.
-WITH RECURSIVE chain AS (
+-- When the last row has a `previous_id`, the beginning of the conversation has been deleted, or lies beyond $3.
+WITH RECURSIVE conversation AS (
     SELECT p.request_id, p.previous_id, 1 AS place, octet_length(p.input) + octet_length(p.told) AS size FROM responses p
     WHERE p.request_id = $1 AND p.account_id = $2 AND NOT p.forgotten AND p.keep_until > now()
     UNION ALL
     SELECT p.request_id, p.previous_id, c.place + 1, octet_length(p.input) + octet_length(p.told)
-    FROM chain c JOIN responses p ON p.request_id = c.previous_id
+    FROM conversation c JOIN responses p ON p.request_id = c.previous_id
     WHERE c.place < $3 AND p.account_id = $2 AND NOT p.forgotten AND p.keep_until > now()
 )
 SELECT c.request_id, c.previous_id, c.size + COALESCE(octet_length(a.answer), 0) AS size
-FROM chain c LEFT JOIN answers a ON a.request_id = c.request_id ORDER BY c.place
+FROM conversation c LEFT JOIN answers a ON a.request_id = c.request_id ORDER BY c.place
 
 -- name: sizes
--- The sizes of single responses, counted as in `chain`.
+-- The sizes of single responses, counted as in `conversation`.
 SELECT p.request_id, octet_length(p.input) + octet_length(p.told) + COALESCE(octet_length(a.answer), 0) AS size
 FROM responses p LEFT JOIN answers a ON a.request_id = p.request_id
 WHERE p.request_id = ANY($1::text[]) AND p.account_id = $2 AND NOT p.forgotten AND p.keep_until > now()
 
--- name: kept
+-- name: conversation_parts
 -- Requests and answers of the given responses ($2: when they were made, as their ids say), in the given order.
 SELECT p.request_id, p.told, p.input, a.answer, r.state
 FROM unnest($1::text[], $2::timestamptz[]) WITH ORDINALITY AS g(id, created_at, place)

@@ -15,13 +15,13 @@ from arq.connections import ArqRedis
 from api.endpoints.requests import _has_ended_before
 from api.formats.retrying import worth_asking_again
 from api.http.bodies import Bodies
-from api.requests import following
+from api.requests import request_events
 from api.requests.custody import Custody
 from api.requests.follower import LOST, DoorClosed, Follower
-from api.requests.following import LOST_END, FollowUp
 from api.requests.log import find_request
 from api.requests.new_request import Admitted
 from api.requests.relay import STOPPING
+from api.requests.request_events import LOST_END, RequestEvents
 from api.requests.submit import Submitter
 from shared.errors import UNKNOWN_END, InvalidRequest, Unavailable
 from shared.ids import created_at
@@ -62,7 +62,7 @@ class Door:
         self.lua = lua
         self.submitter = submitter
         self.settings = settings
-        self.follow_up = FollowUp(pool, submitter, "channel", settings)
+        self.request_events = RequestEvents(pool, submitter, "channel", settings)
 
     async def admitted(self, account: str, *, stream: bool = True, kept: bool = False) -> Admitted:
         """A request that is held for and enqueued."""
@@ -87,7 +87,7 @@ class Door:
 
     async def told(self, admitted: Admitted, follower: Follower) -> list[Event]:
         """All that the caller gets from here on."""
-        return [event async for event in self.follow_up.events_of(admitted, follower)]
+        return [event async for event in self.request_events.of(admitted, follower)]
 
 
 @pytest.fixture
@@ -193,7 +193,7 @@ async def test_who_has_read_words_is_told_how_it_ended_without_a_look_for_the_wh
     async def look(_: asyncpg.Pool, request_id: str) -> None:
         looked.append(request_id)
 
-    monkeypatch.setattr(following, "find_answer", look)
+    monkeypatch.setattr(request_events, "find_answer", look)
     (end,) = await door.told(admitted, follower)
     assert isinstance(end, Failed)
     assert (end.error.code, end.charged_nano, looked) == ("gone", CHARGE, [])
@@ -233,7 +233,7 @@ async def test_who_was_charged_is_told_so_although_his_answer_cannot_be_looked_u
     async def away(_: asyncpg.Pool, request_id: str) -> None:
         raise Unavailable(request_id)
 
-    monkeypatch.setattr(following, "find_answer", away)
+    monkeypatch.setattr(request_events, "find_answer", away)
     (end,) = await door.told(admitted, door.follower(admitted))
     assert isinstance(end, Failed)
     assert (end.error.code, end.error.message, end.charged_nano) == ("gone", LOST_END, CHARGE)
@@ -300,7 +300,7 @@ async def test_who_comes_back_beyond_a_shortened_journal_is_told_how_the_request
     await door.queue.finish(claimed)
     ended = await find_request(door.pool, job.account_id, job.id)
     assert not await _has_ended_before(redis_client, ended, first=4)
-    told = [event async for event in door.follow_up.events_again(ended, door.follower(admitted, first=4))]
+    told = [event async for event in door.request_events.of_earlier(ended, door.follower(admitted, first=4))]
     assert [event.error.code for event in told if isinstance(event, Failed)] == [
         "provider_error" if state == "failed" else "gone"
     ]
@@ -314,7 +314,7 @@ async def test_a_stream_that_is_free_is_not_shown_again_with_a_price(door: Door,
     await door.settled(job, state="failed", hold_state="released", charge_nano=0, void=True, error_code="unavailable")
     await DirectJournal(door.lua, claimed, live_s=60, length=1).append(Done("stop", USAGE, CHARGE))
     logged = await find_request(door.pool, job.account_id, job.id)
-    word, end = [event async for event in door.follow_up.events_again(logged, door.follower(admitted))]
+    word, end = [event async for event in door.request_events.of_earlier(logged, door.follower(admitted))]
     assert word == Chunk("a")
     assert isinstance(end, Failed)
     assert (end.error.code, end.charged_nano) == ("unavailable", 0)

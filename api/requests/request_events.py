@@ -32,7 +32,7 @@ LOST_END = (
 )
 
 
-class FollowUp:
+class RequestEvents:
     """Follows requests to their ends, on the channel of this front door."""
 
     def __init__(self, pool: asyncpg.Pool, submitter: Submitter, channel: str, settings: Settings) -> None:
@@ -41,7 +41,7 @@ class FollowUp:
         self._channel = channel
         self._settings = settings
 
-    async def events_of(self, admitted: Admitted, follower: Follower) -> AsyncIterator[Event]:
+    async def of(self, admitted: Admitted, follower: Follower) -> AsyncIterator[Event]:
         """The request's events, ending with `Done` or `Failed`; never raises a `RebootError`.
 
         If Redis has lost the request, Postgres is asked whether it has ended. If not, it is enqueued again, unless
@@ -66,7 +66,7 @@ class FollowUp:
             if ending:
                 return
 
-    async def events_again(
+    async def of_earlier(
         self, logged: LoggedRequest, follower: Follower, admitted: Admitted | None = None
     ) -> AsyncIterator[Event]:
         """The events of an earlier request from the follower's place on, ending with `Done` or `Failed`; never raises a
@@ -131,7 +131,7 @@ class FollowUp:
             log.warning("lost request not looked up", request_id=admitted.job.id, reason=unknown.message)
         else:
             if logged.state != "pending":
-                return await self._told(logged, follower)
+                return await self._as_logged(logged, follower)
         return await self._run_again(error, admitted, follower, lost)
 
     async def _after_later_loss(
@@ -169,7 +169,7 @@ class FollowUp:
         try:
             if await self._submitter.give_up(admitted, error):
                 return [Failed(error.body())]
-            return await self._told(await find_request(self._pool, job.account_id, job.id), follower)
+            return await self._as_logged(await find_request(self._pool, job.account_id, job.id), follower)
         except RebootError as unknown:
             log.warning("request given up without the ledger's word", request_id=job.id, reason=unknown.message)
             return [Failed(EndUnknown(UNKNOWN_END).body())]
@@ -184,7 +184,7 @@ class FollowUp:
         follower.overdue_at = time.time() + self._settings.lease_s
         return ()
 
-    async def _told(self, logged: LoggedRequest, follower: Follower) -> Sequence[Event]:
+    async def _as_logged(self, logged: LoggedRequest, follower: Follower) -> Sequence[Event]:
         """The events with which the request ended, for a caller that has waited; an error if the answer is gone or
         cannot be looked up.
         """
