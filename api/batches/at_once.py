@@ -66,9 +66,9 @@ async def batch_of(
         await require_credit(services.pool, key.account_id)
         await counting.once()
     announced = Announced(request.content_length or 0, by_credit=not repeats)
-    async with services.uploads.one_more(key.account_id) as room, services.key_watch.stopping(key.id):
+    async with services.uploads.one_more(key.account_id) as memory, services.key_watch.stopping(key.id):
         file = await begin_file(services.pool, key.account_id, body.form, body.filename, services.settings, announced)
-        upload = Upload(services, file, key, body.reader, body.parts, room, announced)
+        upload = Upload(services, file, key, body.reader, body.parts, memory, announced)
         file = await upload.receive(
             chunks or chunks_of(request), lambda file: msgspec.structs.replace(file, endpoint=body.endpoint)
         )

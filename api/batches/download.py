@@ -1,4 +1,4 @@
-"""Sends the results of a batch line by line, with no more pages in memory than there is room for."""
+"""Sends the results of a batch line by line, with a bounded number of pages in memory."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ async def send_results(request: web.Request, batch: Batch, render: Render, after
     more = True
     async with BodyWriter(request, response) as body:
         while more:
-            with await _room(request, batch, begun=body.begun) as held:
+            with await _memory(request, batch, begun=body.begun) as held:
                 page = await read_results(pool, batch, settings.results_page_bytes_max, after)
                 after, more, left_bytes = page.after, page.more, page.size_bytes
                 while page.results:
@@ -44,7 +44,7 @@ async def _send(body: BodyWriter, line: bytes) -> None:
         await body.write(line)
 
 
-async def _room(request: web.Request, batch: Batch, *, begun: bool) -> HeldBytes:
+async def _memory(request: web.Request, batch: Batch, *, begun: bool) -> HeldBytes:
     """Reserve memory for a page of results, or for one longer line with its request and its answer. A download that has
     begun waits longer for it.
     """

@@ -19,7 +19,7 @@ from api.batches.reading import Reader
 from api.http.encoding import utf8_chunks
 from api.http.uploads import UploadMemory
 from shared.batches.files import Contents, File, Line, LineError, add_lines, drop_file, finish_file
-from shared.batches.quota import FILE_BYTES, Announced, TakenRoom, bytes_of
+from shared.batches.quota import FILE_BYTES, Announced, TakenQuota, bytes_of
 from shared.errors import InvalidRequest, RebootError, RequestTooLarge
 from shared.lanes import tier_of
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 LINES_PER_COPY, BYTES_PER_COPY = 500, 500_000
 LONG_LINE_BYTES = 250_000
-"""A line that has this many bytes before its end waits for more room."""
+"""A line that has this many bytes before its end waits for more memory."""
 PIECE_S = 5.0
 """Seconds after which a piece is stored, however small it is."""
 TURN_S = 0.002
@@ -47,14 +47,14 @@ class Upload:
         key: ApiKey,
         reader: Reader,
         parts: Parts,
-        room: UploadMemory,
+        memory: UploadMemory,
         announced: Announced,
     ) -> None:
         self._services = services
         self._file = file
         self._key = key
-        self._room = room
-        self._taken = TakenRoom(services.pool, file, announced, services.settings)
+        self._memory = memory
+        self._quota = TakenQuota(services.pool, file, announced, services.settings)
         self._reader = reader
         self._parts = parts
         self._piece: list[Line] = []
@@ -149,16 +149,16 @@ class Upload:
         `PIECE_S`.
         """
         if under_way > LONG_LINE_BYTES:
-            await self._room.widen()
-        elif self._room.is_wide:
+            await self._memory.widen()
+        elif self._memory.is_wide:
             await self._store()
-            self._room.leave()
+            self._memory.narrow()
         elif time.monotonic() - self._stored_at > PIECE_S:
             await self._store()
-        await self._taken.tell()
+        await self._quota.show_alive()
 
     async def _store(self) -> None:
-        await self._taken.reach(self._counted)
+        await self._quota.reach(self._counted)
         if self._piece:
             await add_lines(self._services.pool, self._file, self._piece)
         self._piece, self._piece_bytes, self._stored_at = [], 0, time.monotonic()

@@ -80,11 +80,11 @@ async def post_file(request: web.Request) -> web.Response:
         await require_credit(services.pool, key.account_id)
     announced = Announced(request.content_length or 0, by_credit=not repeats)
     parser = LineParser()
-    async with services.uploads.one_more(key.account_id) as room, services.key_watch.stopping(key.id):
+    async with services.uploads.one_more(key.account_id) as memory, services.key_watch.stopping(key.id):
         name = await form.to_file()
         file = await begin_file(services.pool, key.account_id, "openai", name, services.settings, announced)
         lines = Lines(services.settings.batch_line_bytes_max, blank_max=services.settings.batch_lines_max)
-        upload = Upload(services, file, key, LineReader(services, "openai", key, parser), lines, room, announced)
+        upload = Upload(services, file, key, LineReader(services, "openai", key, parser), lines, memory, announced)
         file = await upload.receive(form.chunks(), lambda file: completed(file, form.fields, parser.endpoint))
     if repeated_by is None:
         return _answer(file_object(file))

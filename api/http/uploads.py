@@ -22,7 +22,7 @@ the fingerprints of their ids.
 
 
 class Uploads:
-    """The uploads of one process. An account has a share of the places, and half of the room for long lines."""
+    """The uploads of one process. An account has a share of the places, and half of the memory for long lines."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -44,11 +44,11 @@ class Uploads:
         self._under_way[account_id] += 1
         try:
             with await self._budget.hold(BASE_BYTES, account_id, within_s=self._settings.body_within_s):
-                room = UploadMemory(self._budget, account_id, self._settings)
+                memory = UploadMemory(self._budget, account_id, self._settings)
                 try:
-                    yield room
+                    yield memory
                 finally:
-                    room.leave()
+                    memory.narrow()
         finally:
             self._under_way[account_id] -= 1
             if not self._under_way[account_id]:
@@ -68,7 +68,7 @@ class Uploads:
 
 
 class UploadMemory:
-    """Memory that one upload may use beyond its base: room for a long line, twice, because the parsed line is kept as
+    """Memory that one upload may use beyond its base: that of a long line, twice, because the parsed line is kept as
     well.
     """
 
@@ -81,16 +81,16 @@ class UploadMemory:
 
     @property
     def is_wide(self) -> bool:
-        """Whether the upload has room for a long line."""
+        """Whether the upload has memory for a long line."""
         return self._held is not None
 
     async def widen(self) -> None:
-        """Wait for room for a long line. Raises `Overloaded` if there is none within `BODY_WITHIN_S`."""
+        """Wait for the memory of a long line. Raises `Overloaded` if there is none within `BODY_WITHIN_S`."""
         if self._held is None:
             self._held = await self._budget.hold(self._size, self._account_id, within_s=self._within_s)
 
-    def leave(self) -> None:
-        """Release the room."""
+    def narrow(self) -> None:
+        """Release the memory of a long line."""
         if self._held is not None:
             self._held.release()
             self._held = None

@@ -10,7 +10,7 @@ import asyncpg
 import msgspec
 
 from shared.batches.queries import FILES, execute, known_id, page_begins, row_of, rows_of, value_of
-from shared.batches.quota import FILE_BYTES, GIVEN_UP, LINE_BYTES, Announced, limits_of, refuse_without_room
+from shared.batches.quota import FILE_BYTES, GIVEN_UP, LINE_BYTES, Announced, limits_of, require_quota
 from shared.errors import Conflict, Gone, InsufficientCredit, NotFound, Unavailable
 from shared.ids import created_at, new_id
 from shared.lanes import Feed
@@ -99,7 +99,7 @@ async def begin_file(
     announced: Announced = Announced(),  # noqa: B008 - it is immutable
 ) -> File:
     """Create a file that lines can be added to; it is hidden until `finish_file`. Raises `RequestTooLarge` or
-    `InsufficientCredit` if the account's files leave no room for it.
+    `InsufficientCredit` if the account's quota has too few bytes left for it.
     """
     file_id = new_id("file")
     moment = created_at(file_id)
@@ -107,7 +107,7 @@ async def begin_file(
     wanted = FILE_BYTES + announced.bytes
     given = (file_id, account_id, wanted, *limits_of(settings, announced), settings.upload_silent_s)
     (row,) = await rows_of(pool, FILES["begin"], *given, form, filename, moment, expires)
-    refuse_without_room(row, wanted, settings)
+    require_quota(row, wanted, settings)
     return File(
         id=file_id,
         account_id=account_id,

@@ -1,6 +1,6 @@
 """The quota in bytes for all files of an account, and the bytes that a file counts.
 
-A file counts the bytes of its lines, and room for them is taken before they are stored. Answers of batches do not
+A file counts the bytes of its lines, which are taken from the quota before they are stored. Answers of batches do not
 count: each was paid for at its vendor's price.
 """
 
@@ -37,7 +37,7 @@ class Announced(NamedTuple):
     by_credit: bool = True
 
 
-class TakenRoom:
+class TakenQuota:
     """The bytes of its account's quota that one upload has taken. They grow with the upload. Taking them also shows that
     the upload is alive.
     """
@@ -49,28 +49,28 @@ class TakenRoom:
         self._announced = announced
         self._settings = settings
         self._taken = FILE_BYTES + announced.bytes
-        self._told_at = time.monotonic()
+        self._shown_alive_at = time.monotonic()
 
     async def reach(self, counted: int) -> None:
-        """Take room for `counted` bytes in all. Postgres is asked only if more room is needed, or if it was not told
-        for a while that the upload is alive. Raises `RequestTooLarge` or `InsufficientCredit` if there is no room, and
+        """Take `counted` bytes in all. Postgres is asked only if more are needed, or if the upload was not shown to be
+        alive for a while. Raises `RequestTooLarge` or `InsufficientCredit` if the quota has too few left, and
         `Unavailable` if Postgres does not answer or the upload was given up.
         """
         settings, wanted = self._settings, max(counted, self._taken)
-        silent_s = time.monotonic() - self._told_at
+        silent_s = time.monotonic() - self._shown_alive_at
         if wanted == self._taken and silent_s < settings.upload_silent_s / SIGNS_PER_SILENCE:
             return
         file, limits = self._file, limits_of(settings, self._announced)
         (row,) = await rows_of(
             self._pool, FILES["count"], file.id, file.account_id, wanted, *limits, settings.upload_silent_s
         )
-        refuse_without_room(row, wanted, settings)
+        require_quota(row, wanted, settings)
         if not row["lives"]:
             raise Unavailable(GIVEN_UP)
-        self._taken, self._told_at = wanted, time.monotonic()
+        self._taken, self._shown_alive_at = wanted, time.monotonic()
 
-    async def tell(self) -> None:
-        """Tell Postgres now and then that the upload is alive. Raises as `reach` does."""
+    async def show_alive(self) -> None:
+        """Show in Postgres now and then that the upload is alive. Raises as `reach` does."""
         await self.reach(self._taken)
 
 
@@ -92,24 +92,24 @@ def limits_of(settings: Settings, announced: Announced) -> tuple[int | None, ...
     return settings.files_max, settings.files_bytes_max, *by_credit
 
 
-def refuse_without_room(room: asyncpg.Record, wanted: int, settings: Settings) -> None:
-    """Check the answer of SQL's `room_for`. Raises `RequestTooLarge` or `InsufficientCredit` if it leaves no room for
-    `wanted` bytes.
+def require_quota(quota: asyncpg.Record, wanted: int, settings: Settings) -> None:
+    """Check the answer of SQL's `room_for`. Raises `RequestTooLarge` or `InsufficientCredit` if the quota has fewer than
+    `wanted` bytes left.
     """
-    if room["outcome"] != "ok":
-        raise _refusal(room, wanted, settings)
+    if quota["outcome"] != "ok":
+        raise _refusal(quota, wanted, settings)
 
 
-def _refusal(room: asyncpg.Record, wanted: int, settings: Settings) -> RebootError:
-    have = f"This account's files have {room['bytes_there']:,} bytes, and this one takes {wanted:,} more"
-    if room["outcome"] == "files":
-        return RequestTooLarge(f"This account has {room['files_there']:,} files, as many as it may: {MAKE_ROOM}.")
-    if room["outcome"] == "bytes":
+def _refusal(quota: asyncpg.Record, wanted: int, settings: Settings) -> RebootError:
+    have = f"This account's files have {quota['bytes_there']:,} bytes, and this one takes {wanted:,} more"
+    if quota["outcome"] == "files":
+        return RequestTooLarge(f"This account has {quota['files_there']:,} files, as many as it may: {MAKE_ROOM}.")
+    if quota["outcome"] == "bytes":
         return RequestTooLarge(
             f"{have}: together they may have {settings.files_bytes_max:,}. Send less, or {MAKE_ROOM}."
         )
-    free, per_usd, balance = settings.files_bytes_free, settings.files_bytes_per_usd, nano_to_usd(room["balance"])
-    needed_nano = -(-(room["bytes_there"] + wanted - free) * NANO_PER_USD // per_usd)
+    free, per_usd, balance = settings.files_bytes_free, settings.files_bytes_per_usd, nano_to_usd(quota["balance"])
+    needed_nano = -(-(quota["bytes_there"] + wanted - free) * NANO_PER_USD // per_usd)
     return InsufficientCredit(
         f"{have}: they may have {free:,}, and {per_usd:,} more for each USD of its balance, which is {balance} USD."
         f" Add credit, or {MAKE_ROOM}.",

@@ -1,24 +1,24 @@
 -- name: begin
--- Begin the upload of a file of account $2 with $3 bytes, if there is room for them (`room_for`).
-WITH room AS MATERIALIZED (
+-- Begin the upload of a file of account $2 with $3 bytes, if its quota has room for them (`room_for`).
+WITH quota AS MATERIALIZED (
     SELECT * FROM room_for($2, $1, $3, $4, $5, $6, $7)
 ), made AS (
     INSERT INTO files (id, account_id, day, form, filename, created_at, expires_at, counted, look_at)
     SELECT $1, $2, (now() AT TIME ZONE 'UTC')::date, $9, $10, $11, $12, $3, now() + make_interval(secs => $8)
-    FROM room WHERE outcome = 'ok' RETURNING day
+    FROM quota WHERE outcome = 'ok' RETURNING day
 )
-SELECT room.*, (SELECT day FROM made) AS day FROM room
+SELECT quota.*, (SELECT day FROM made) AS day FROM quota
 
 -- name: count
--- Note that an upload goes on and has $3 bytes now, if there is room for them. `lives` is false when the upload has been given
+-- Note that an upload goes on and has $3 bytes now, if the quota has room for them. `lives` is false when the upload has been given
 -- up.
-WITH room AS MATERIALIZED (
+WITH quota AS MATERIALIZED (
     SELECT * FROM room_for($2, $1, $3, $4, $5, $6, $7)
 ), counted AS (
     UPDATE files f SET counted = $3, look_at = now() + make_interval(secs => $8)
-    FROM room WHERE f.id = $1 AND f.state = 'uploading' AND room.outcome = 'ok' RETURNING f.id
+    FROM quota WHERE f.id = $1 AND f.state = 'uploading' AND quota.outcome = 'ok' RETURNING f.id
 )
-SELECT room.*, EXISTS (SELECT FROM counted) AS lives FROM room
+SELECT quota.*, EXISTS (SELECT FROM counted) AS lives FROM quota
 
 -- name: ready
 -- End the upload, unless the key $7, with which it was begun, must stop: then `reason` says why. `done` is false when the

@@ -17,7 +17,7 @@ from shared.batches import files
 from shared.batches.batches import Batch
 from shared.batches.files import Contents, File, Line, begin_file, delete_file, drop_file, finish_file
 from shared.batches.queries import FILES
-from shared.batches.quota import FILE_BYTES, LINE_BYTES, Announced, TakenRoom, bytes_of
+from shared.batches.quota import FILE_BYTES, LINE_BYTES, Announced, TakenQuota, bytes_of
 from shared.errors import Conflict, InsufficientCredit, NotFound, RequestTooLarge, Unavailable
 from shared.ids import new_id
 from shared.money import NANO_PER_USD, nano_to_usd
@@ -73,7 +73,7 @@ async def test_who_asks_for_room_while_another_takes_it_waits_and_sees_what_is_l
 async def test_uploads_that_grow_at_once_do_not_share_their_room(scratch: Scratch) -> None:
     account = await scratch.account(0)
     files = [await _begin(scratch, account) for _ in range(5)]
-    taken = [TakenRoom(scratch.pool, file, WITHOUT_CREDIT, SMALL) for file in files]
+    taken = [TakenQuota(scratch.pool, file, WITHOUT_CREDIT, SMALL) for file in files]
     grown = await asyncio.gather(*(one.reach(4 * FILE_BYTES) for one in taken), return_exceptions=True)
     assert [type(one) for one in grown if one is not None] == [RequestTooLarge] * 4
     assert await scratch.pool.fetchval(COUNTS, account) == 8 * FILE_BYTES
@@ -122,7 +122,7 @@ async def test_an_upload_asks_for_more_only_when_it_needs_more(scratch: Scratch)
     account = await scratch.account(0)
     announced = Announced(2 * FILE_BYTES, by_credit=False)
     file = await begin_file(scratch.pool, account, "native", "x", SMALL, announced)
-    taken = TakenRoom(scratch.pool, file, announced, SMALL)
+    taken = TakenQuota(scratch.pool, file, announced, SMALL)
     await scratch.pool.execute("UPDATE files SET counted = 7")  # whoever asks writes this
     await taken.reach(3 * FILE_BYTES)
     assert await scratch.pool.fetchval(COUNTS, account) == 7
@@ -133,10 +133,10 @@ async def test_an_upload_asks_for_more_only_when_it_needs_more(scratch: Scratch)
 async def test_an_upload_that_goes_on_says_so(scratch: Scratch) -> None:
     settings = msgspec.structs.replace(SMALL, upload_silent_s=0.04)
     file = await _begin(scratch, await scratch.account(0), settings=settings)
-    taken = TakenRoom(scratch.pool, file, WITHOUT_CREDIT, settings)
+    taken = TakenQuota(scratch.pool, file, WITHOUT_CREDIT, settings)
     before = await scratch.pool.fetchval("SELECT look_at FROM files")
     await asyncio.sleep(0.02)
-    await taken.tell()
+    await taken.show_alive()
     assert await scratch.pool.fetchval("SELECT look_at FROM files") > before
 
 
@@ -149,7 +149,7 @@ async def test_what_an_upload_had_taken_and_did_not_need_is_free_at_its_end(scra
 
 async def test_an_upload_that_was_given_up_is_told(scratch: Scratch) -> None:
     file = await _begin(scratch, await scratch.account(0))
-    taken = TakenRoom(scratch.pool, file, WITHOUT_CREDIT, SMALL)
+    taken = TakenQuota(scratch.pool, file, WITHOUT_CREDIT, SMALL)
     await drop_file(scratch.pool, file)
     with pytest.raises(Unavailable, match="given up"):
         await taken.reach(2 * FILE_BYTES)

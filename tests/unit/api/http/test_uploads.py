@@ -43,28 +43,28 @@ def wide_uploads() -> Uploads:
 async def test_a_long_line_waits_for_room_and_an_account_has_half_of_it() -> None:
     door = wide_uploads()
     async with door.one_more("a") as first, door.one_more("a") as second, door.one_more("b") as third:
-        for room in (first, first, third):
-            await room.widen()
+        for memory in (first, first, third):
+            await memory.widen()
         assert (first.is_wide, third.is_wide) == (True, True)
         with pytest.raises(Overloaded, match="no room"):
             await second.widen()
         waits = asyncio.ensure_future(second.widen())
         await asyncio.sleep(0)
-        first.leave()
+        first.narrow()
         await waits
     assert door._budget.used == 0
 
 
 async def test_nothing_is_held_any_more_after_an_upload_that_broke_off() -> None:
-    door, rooms = wide_uploads(), list[UploadMemory]()
+    door, memories = wide_uploads(), list[UploadMemory]()
 
     async def break_off() -> None:
-        async with door.one_more("a") as room:
-            await room.widen()
-            rooms.append(room)
+        async with door.one_more("a") as memory:
+            await memory.widen()
+            memories.append(memory)
             raise ConnectionError
 
     with pytest.raises(ConnectionError):
         await break_off()
-    assert (door._budget.used, rooms[0].is_wide) == (0, False)
+    assert (door._budget.used, memories[0].is_wide) == (0, False)
     assert not door._under_way
