@@ -535,7 +535,7 @@ ROUTES: tuple[Route, ...] = (
     Route(
         "DELETE",
         "/api/batches/{id}",
-        batches.delete_batch,
+        batches.cancel,
         "Cancel a batch",
         {200: Answer(json(Success[BatchView]))},
         scope="inference",

@@ -19,7 +19,7 @@ from api.http.reading import chunks_of, idempotency_key
 from api.http.state import ASKED_BY
 from api.services import SERVICES
 from shared.batches.batches import Batch
-from shared.batches.files import Form, LineError, begin_file, forget_file, require_credit
+from shared.batches.files import Form, LineError, begin_file, delete_unused_file, require_credit
 from shared.batches.quota import Announced
 from shared.errors import IdempotencyMismatch, Unavailable
 
@@ -78,10 +78,10 @@ async def batch_of(
     return Made(batch, again, body.reader.errors)
 
 
-async def _give_up(services: Services, file: File) -> None:
+async def _delete_unused(services: Services, file: File) -> None:
     """Delete the file, unless a batch was created from it. Without Postgres the file stays until it expires."""
     with contextlib.suppress(Unavailable):
-        await forget_file(services.pool, file, services.settings)
+        await delete_unused_file(services.pool, file, services.settings)
 
 
 async def _made_of(services: Services, new: NewBatch, counting: Counting) -> Created:
@@ -89,12 +89,12 @@ async def _made_of(services: Services, new: NewBatch, counting: Counting) -> Cre
     try:
         created = await create_batch(services.pool, new, services.settings)
     except BaseException as error:
-        await asyncio.shield(_give_up(services, new.file))
+        await asyncio.shield(_delete_unused(services, new.file))
         if isinstance(error, IdempotencyMismatch):
             await counting.once()
         raise
     if created.again:
-        await forget_file(services.pool, new.file, services.settings)
+        await delete_unused_file(services.pool, new.file, services.settings)
     else:
         await counting.made()
     return created

@@ -18,7 +18,7 @@ from api.batches.lines import NumberedLine, Parts
 from api.batches.reading import Reader
 from api.http.encoding import utf8_chunks
 from api.http.uploads import UploadMemory
-from shared.batches.files import Contents, File, Line, LineError, add_lines, drop_file, finish_file
+from shared.batches.files import Contents, File, Line, LineError, abandon_upload, add_lines, finish_file
 from shared.batches.quota import FILE_BYTES, Announced, TakenQuota, bytes_of
 from shared.errors import InvalidRequest, RebootError, RequestTooLarge
 from shared.lanes import tier_of
@@ -84,7 +84,7 @@ class Upload:
             file, has = completed(self._file), Contents(self._bytes, self._counted, self._lines, self._reader.bad)
             return await finish_file(self._services.pool, file, self._key.id, has)
         except BaseException:
-            await self._forget()
+            await self._abandon()
             raise
 
     async def _take_all(self, chunks: AsyncIterator[bytes]) -> None:
@@ -163,9 +163,9 @@ class Upload:
             await add_lines(self._services.pool, self._file, self._piece)
         self._piece, self._piece_bytes, self._stored_at = [], 0, time.monotonic()
 
-    async def _forget(self) -> None:
+    async def _abandon(self) -> None:
         try:
-            await asyncio.shield(drop_file(self._services.pool, self._file))
+            await asyncio.shield(abandon_upload(self._services.pool, self._file))
         except RebootError as error:
             # a sweep gives the upload up later
-            log.warning("broken upload not dropped", file=self._file.id, reason=error.message)
+            log.warning("broken upload not abandoned", file=self._file.id, reason=error.message)

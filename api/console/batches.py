@@ -8,7 +8,7 @@ from api.batches.at_once import batch_of
 from api.batches.download import send_results
 from api.console.frame import render_live
 from api.console.session import CSRF, FORM_BYTES_MAX, Session, form_of, require_own_site, require_token
-from api.endpoints.batches import lines_of
+from api.endpoints.batches import native_body
 from api.formats.native.batches import BatchView, view_of
 from api.http.multipart import file_form
 from api.http.reading import refuse_too_large
@@ -69,7 +69,7 @@ async def post_batch(request: web.Request, session: Session) -> web.Response:
     filename = await form.to_file()
     require_token(session, form.fields.get(CSRF, ""))
     tier: ServiceTier = "flex" if form.fields.get("service_tier") == "flex" else "default"
-    made = await batch_of(request, session.key, lines_of(services, session.key, tier, filename), form.chunks())
+    made = await batch_of(request, session.key, native_body(services, session.key, tier, filename), form.chunks())
     raise web.HTTPSeeOther(f"/console/batches/{made.batch.id}")
 
 

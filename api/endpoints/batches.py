@@ -81,13 +81,13 @@ async def post_batch(request: web.Request) -> web.Response:
         raise UnsupportedMediaType("The body is lines of JSON: send application/x-ndjson.")
     refuse_compressed(request)
     refuse_too_large(request, services.settings.batch_bytes_max)
-    batch, again, errors = await batch_of(request, key, lines_of(services, key, tier))
+    batch, again, errors = await batch_of(request, key, native_body(services, key, tier))
     body = result_json(view_of(batch, errors))
     headers = {"Location": f"/api/batches/{batch.id}"} | ({"Idempotent-Replayed": "true"} if again else {})
     return web.Response(body=body, status=201, content_type="application/json", headers=headers)
 
 
-def lines_of(services: Services, key: ApiKey, tier: ServiceTier, filename: str = FILENAME) -> BodyForm:
+def native_body(services: Services, key: ApiKey, tier: ServiceTier, filename: str = FILENAME) -> BodyForm:
     """Says how lines in the native form are read."""
     settings = services.settings
     lines = Lines(settings.batch_line_bytes_max, blank_max=settings.batch_lines_max)
@@ -112,7 +112,7 @@ async def get_batch(request: web.Request) -> web.Response:
     return _json(view_of(await find_batch(services.pool, key.account_id, request.match_info["id"])))
 
 
-async def delete_batch(request: web.Request) -> web.Response:
+async def cancel(request: web.Request) -> web.Response:
     """Cancel the lines that have not started; a batch that has ended stays as it is."""
     services = request.app[SERVICES]
     key = await services.authenticator.authenticate(request.headers, "inference")

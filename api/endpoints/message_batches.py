@@ -29,7 +29,7 @@ from api.http.reading import refuse_too_large, refuse_unsupported
 from api.http.writing import answer
 from api.services import SERVICES, Services
 from shared.batches.batches import Batch, cancel_batch, find_batch, list_batches, list_newer_batches
-from shared.batches.deletion import delete_batch
+from shared.batches.erasing import erase_batch
 from shared.batches.results import require_results
 from shared.errors import Conflict, InvalidRequest
 
@@ -113,7 +113,7 @@ async def delete_one(request: web.Request) -> web.Response:
     services = request.app[SERVICES]
     key = await services.authenticator.authenticate(request.headers, "inference")
     batch = await _own(request, services, key.account_id)
-    await delete_batch(services.pool, batch, services.settings.batch_days_kept)
+    await erase_batch(services.pool, batch, services.settings.batch_days_kept)
     deleted = DeletedMessageBatch(id=request.match_info["id"])
     return web.Response(body=json_bytes(deleted), content_type="application/json")
 

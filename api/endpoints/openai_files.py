@@ -35,8 +35,16 @@ from api.http.reading import idempotency_key, refuse_too_large
 from api.http.state import ASKED_BY
 from api.http.writing import answer
 from api.services import SERVICES, Services
-from shared.batches.batches import Batch, delete_output, find_batch
-from shared.batches.files import File, begin_file, delete_file, find_file, forget_file, list_files, require_credit
+from shared.batches.batches import Batch, find_batch, hide_output
+from shared.batches.files import (
+    File,
+    begin_file,
+    delete_file,
+    delete_unused_file,
+    find_file,
+    list_files,
+    require_credit,
+)
 from shared.batches.quota import Announced
 from shared.batches.results import Result
 from shared.errors import IdempotencyMismatch, InvalidRequest, NotFound
@@ -97,11 +105,11 @@ async def _first(services: Services, file: File, repeatable_by: RepeatableBy) ->
     try:
         first = await first_with_key(services.pool, repeatable_by, file, services.settings)
     except IdempotencyMismatch:
-        await forget_file(services.pool, file, services.settings)
+        await delete_unused_file(services.pool, file, services.settings)
         raise
     if first == file.id:
         return _answer(file_object(file))
-    await forget_file(services.pool, file, services.settings)
+    await delete_unused_file(services.pool, file, services.settings)
     return _answer(file_object(await find_file(services.pool, file.account_id, first)), {"Idempotent-Replayed": "true"})
 
 
@@ -176,7 +184,7 @@ async def delete_one(request: web.Request) -> web.Response:
     output = await _output(services, key.account_id, file_id)
     if output is None:
         await delete_file(services.pool, key.account_id, file_id, services.settings)
-    elif not await delete_output(services.pool, output[0], file_id):
+    elif not await hide_output(services.pool, output[0], file_id):
         raise NotFound("There is no such file: it has just been deleted.")
     return _answer(FileDeleted(id=file_id))
 

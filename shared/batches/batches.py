@@ -158,11 +158,11 @@ async def list_newer_batches(pool: asyncpg.Pool, account_id: str, *, before: str
     return [batch_from_row(row) for row in reversed(rows)]
 
 
-async def delete_output(pool: asyncpg.Pool, batch: Batch, file_id: str) -> bool:
+async def hide_output(pool: asyncpg.Pool, batch: Batch, file_id: str) -> bool:
     """Hide a result file of the batch; its content is deleted with the partition of its day. False if the file was hidden
     before.
     """
-    return bool(await value_of(pool, BATCHES["delete_output"], batch.id, batch.account_id, file_id))
+    return bool(await value_of(pool, BATCHES["hide_output"], batch.id, batch.account_id, file_id))
 
 
 async def cancel_batch(

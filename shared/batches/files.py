@@ -144,14 +144,14 @@ async def finish_file(pool: asyncpg.Pool, file: File, key_id: str, has: Contents
     return msgspec.structs.replace(file, state="ready", bytes=has.bytes, lines=has.lines, bad_lines=has.bad_lines)
 
 
-async def drop_file(pool: asyncpg.Pool, file: File) -> None:
-    """Forget an upload that broke off, even at its very end: a usable file has all its lines. A sweep deletes the stored
+async def abandon_upload(pool: asyncpg.Pool, file: File) -> None:
+    """Abandon an upload that broke off, even at its very end: a usable file has all its lines. A sweep deletes the stored
     lines. If this raises `Unavailable`, the sweep gives the upload up later.
     """
-    await execute(pool, FILES["forget"], file.id)
+    await execute(pool, FILES["abandon"], file.id)
 
 
-async def forget_file(pool: asyncpg.Pool, file: File, settings: Settings) -> None:
+async def delete_unused_file(pool: asyncpg.Pool, file: File, settings: Settings) -> None:
     """Delete a file from which no batch was created. If this raises `Unavailable`, the file is deleted when it expires."""
     await value_of(pool, FILES["delete"], file.id, file.account_id, settings.batch_days_kept, LINE_BYTES)
 

@@ -33,7 +33,8 @@ ON CONFLICT (account_id, key) DO UPDATE SET
     fingerprint = EXCLUDED.fingerprint, request_id = EXCLUDED.request_id,
     request_created_at = EXCLUDED.request_created_at, keep_until = EXCLUDED.keep_until
 
--- name: delete_output
+-- name: hide_output
+-- Hide a result file of an ended batch.
 UPDATE batches SET deleted_files = array_append(deleted_files, $3)
 WHERE id = $1 AND account_id = $2 AND ended_at IS NOT NULL AND $3 <> ALL (deleted_files)
 RETURNING id
@@ -47,7 +48,8 @@ WITH erased AS (
 )
 SELECT count(*) FROM erased
 
--- name: delete
+-- name: hide
+-- Hide an ended batch from every API.
 INSERT INTO batch_deletions (batch_id) SELECT id FROM batches WHERE id = $1 AND ended_at IS NOT NULL ON CONFLICT DO NOTHING
 
 -- name: find

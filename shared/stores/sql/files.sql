@@ -50,7 +50,8 @@ ORDER BY created_at, id LIMIT $4
 -- name: delete
 SELECT delete_file($1, $2, $3, $4)
 
--- name: forget
+-- name: abandon
+-- End an upload that broke off.
 UPDATE files SET state = 'deleted', counted = 0, look_at = now() WHERE id = $1
 
 -- name: bad_lines

@@ -12,7 +12,7 @@ import pytest
 from api.formats.openai.files import output_object
 from api.requests.log import find_answer
 from shared.batches.batches import Batch, find_batch
-from shared.batches.files import delete_file, drop_file, find_file
+from shared.batches.files import abandon_upload, delete_file, find_file
 from shared.batches.results import RESULTS_PER_READ, line_number, require_results, results_kept_until, results_of
 from shared.errors import Gone, NotFound
 from shared.job import Done, KeptAnswer, pack
@@ -228,6 +228,6 @@ async def test_a_file_whose_lines_were_dropped_cannot_be_used(scratch: Scratch) 
     """Its upload broke off at its very end."""
     account = await scratch.account(0)
     file = await a_file(scratch.pool, account, "openai")
-    await drop_file(scratch.pool, file)
+    await abandon_upload(scratch.pool, file)
     with pytest.raises(NotFound):
         await find_file(scratch.pool, account, file.id)

@@ -15,7 +15,7 @@ from api.batches import creation
 from api.batches.creation import NewBatch, create_batch
 from shared.batches import files
 from shared.batches.batches import Batch
-from shared.batches.files import Contents, File, Line, begin_file, delete_file, drop_file, finish_file
+from shared.batches.files import Contents, File, Line, abandon_upload, begin_file, delete_file, finish_file
 from shared.batches.queries import FILES
 from shared.batches.quota import FILE_BYTES, LINE_BYTES, Announced, TakenQuota, bytes_of
 from shared.errors import Conflict, InsufficientCredit, NotFound, RequestTooLarge, Unavailable
@@ -150,7 +150,7 @@ async def test_what_an_upload_had_taken_and_did_not_need_is_free_at_its_end(scra
 async def test_an_upload_that_was_given_up_is_told(scratch: Scratch) -> None:
     file = await _begin(scratch, await scratch.account(0))
     taken = TakenQuota(scratch.pool, file, WITHOUT_CREDIT, SMALL)
-    await drop_file(scratch.pool, file)
+    await abandon_upload(scratch.pool, file)
     with pytest.raises(Unavailable, match="given up"):
         await taken.reach(2 * FILE_BYTES)
     with pytest.raises(Unavailable, match="given up"):

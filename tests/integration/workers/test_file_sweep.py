@@ -11,7 +11,7 @@ import pytest
 
 from api.formats.openai.batches import output_line
 from shared.batches.batches import Batch, find_batch
-from shared.batches.files import Line, add_lines, begin_file, delete_file, drop_file
+from shared.batches.files import Line, abandon_upload, add_lines, begin_file, delete_file
 from shared.batches.quota import LINE_BYTES
 from shared.batches.result_lines import result_line
 from shared.job import Done, KeptAnswer, pack
@@ -96,7 +96,7 @@ async def test_a_step_takes_no_more_bytes_than_it_may_unless_it_is_one_line(scra
     sizes = [10, 10, 100, 50, 40, 5, 5]
     lines = [Line(number=3 * n, custom_id=None, feed="openai", asked=b"x" * size) for n, size in enumerate(sizes, 1)]
     await add_lines(scratch.pool, file, lines)
-    await drop_file(scratch.pool, file)
+    await abandon_upload(scratch.pool, file)
     await sweep_files(scratch.pool, msgspec.structs.replace(SETTINGS, files_sweep_bytes=95))
     assert [row["lines"] for row in await scratch.pool.fetch("SELECT lines FROM steps")] == [3, 3, 1]
 
