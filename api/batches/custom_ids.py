@@ -50,10 +50,10 @@ def is_one(custom_id: str) -> bool:
     return 1 <= len(custom_id) <= CUSTOM_ID_LENGTH_MAX and "\0" not in custom_id
 
 
-def custom_id_of(line: bytes | None) -> str | None:
-    """The id of a line that is bad in another way, so that its owner can find the line."""
+def custom_id_of(text: bytes | None) -> str | None:
+    """The id in the text of a line that is bad in another way, so that its owner can find the line."""
     try:
-        custom_id = _named_decoder.decode(line or b"").custom_id
+        custom_id = _named_decoder.decode(text or b"").custom_id
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
     return custom_id if is_one(custom_id) else None

@@ -8,8 +8,8 @@ from typing import Protocol
 
 from shared.errors import InvalidRequest
 
-NumberedLine = tuple[int, bytes | None]
-"""The line's number from 1, and the line without its end; None for a line that is too long."""
+NumberedPart = tuple[int, bytes | None]
+"""The number of a line or request, from 1, and its text; None for one that is too long. A line has no line end."""
 _NOT_BLANK = re.compile(rb"\S")
 
 
@@ -24,10 +24,10 @@ class Parts(Protocol):
     def under_way(self) -> int:
         """Bytes of the part that has not ended."""
 
-    def of(self, piece: bytes) -> Iterator[NumberedLine]:
+    def of(self, piece: bytes) -> Iterator[NumberedPart]:
         """The parts that end in this piece; iterate to the end. Raises `InvalidRequest` if the body is malformed."""
 
-    def last(self) -> Iterator[NumberedLine]:
+    def last(self) -> Iterator[NumberedPart]:
         """The part that had no end when the last piece was read; nothing if there is none."""
 
 
@@ -51,7 +51,7 @@ class Lines:
         """Bytes of the line that has not ended."""
         return len(self._rest)
 
-    def of(self, piece: bytes) -> Iterator[NumberedLine]:
+    def of(self, piece: bytes) -> Iterator[NumberedPart]:
         """The lines that end in this piece; iterate to the end. Raises `InvalidRequest` if too many lines are blank."""
         start = 0
         while True:
@@ -66,12 +66,12 @@ class Lines:
         if len(self._rest) > self._bytes_max:
             self._rest, self._too_long = bytearray(), True
 
-    def last(self) -> Iterator[NumberedLine]:
+    def last(self) -> Iterator[NumberedPart]:
         """The last line, if the file does not end with a line end."""
         if self._rest or self._too_long:
             yield from self._ended(b"")
 
-    def _ended(self, end: bytes) -> Iterator[NumberedLine]:
+    def _ended(self, end: bytes) -> Iterator[NumberedPart]:
         if self._rest:
             self._rest += end
             end = bytes(self._rest)

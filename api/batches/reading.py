@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 ERRORS_SHOWN_MAX = 100
 T = TypeVar("T")
 ParseLine = Callable[[bytes], ParsedLine]
-"""Parses a line, or raises a `RebootError` for this line."""
+"""Parses the text of a line, or raises a `RebootError` for this line."""
 
 
 class Reader(Protocol):
@@ -41,8 +41,8 @@ class Reader(Protocol):
     """The number of lines that were set aside; `errors` are the first of them."""
     errors: list[LineError]
 
-    def read(self, number: int, line: bytes | None) -> Line:
-        """Parse one line. `line` is None if it was too long. An exception refuses the whole upload."""
+    def read(self, number: int, text: bytes | None) -> Line:
+        """Parse one line. `text` is None if it was too long. An exception refuses the whole upload."""
 
 
 class _Checks:
@@ -65,10 +65,10 @@ class _Checks:
         """
         return len(self.errors) < ERRORS_SHOWN_MAX
 
-    def _understood(self, line: bytes, parse: Callable[[bytes], T]) -> T:
-        """Parse the line. Raises a `RebootError`; an unknown model is reported before anything else."""
-        with unknown_model_first(line, self._services.catalogue, self._listed_at, nearest=self._shows_more):
-            return parse(line)
+    def _understood(self, text: bytes, parse: Callable[[bytes], T]) -> T:
+        """Parse a line. Raises a `RebootError`; an unknown model is reported before anything else."""
+        with unknown_model_first(text, self._services.catalogue, self._listed_at, nearest=self._shows_more):
+            return parse(text)
 
     def _set_aside(self, number: int, custom_id: str | None, error: RebootError, where: str = "") -> Line:
         self.bad += 1
@@ -96,8 +96,14 @@ class _Checks:
 
     def _with_chain(self, given: Asked) -> tuple[Ask, Model]:
         services = self._services
-        told = {"strict": self._key.strict, "nearest": self._shows_more}
-        chain = chain_of(given, services.catalogue, services.settings, self._listed_at, **told)
+        chain = chain_of(
+            given,
+            services.catalogue,
+            services.settings,
+            self._listed_at,
+            strict=self._key.strict,
+            nearest=self._shows_more,
+        )
         chain = served_now(chain, services.directory, _lane_of, waits=True)
         now, *others = chain.models[len(chain.passed) :]
         asked = msgspec.structs.replace(given, sampling=now.sampling, ignored=now.ignored)
@@ -135,16 +141,16 @@ class LineReader(_Checks):
         super().__init__(services, form, key, tier)
         self._parse = parse_line
 
-    def read(self, number: int, line: bytes | None) -> Line:
+    def read(self, number: int, text: bytes | None) -> Line:
         """Parse one line. A line that cannot run is returned as a failed one; the other lines run."""
         try:
-            if line is None:
+            if text is None:
                 raise RequestTooLarge(f"It is longer than {self._services.settings.batch_line_bytes_max} bytes.")
-            parsed = self._understood(line, self._parse)
+            parsed = self._understood(text, self._parse)
             self._ids.add(parsed.custom_id)
             return self._line(number, parsed)
         except RebootError as error:
-            return self._set_aside(number, custom_id_of(line), error, f"Line {number}: ")
+            return self._set_aside(number, custom_id_of(text), error, f"Line {number}: ")
 
 
 class BatchRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -167,25 +173,25 @@ class RequestReader(_Checks):
         super().__init__(services, form, key)
         self._parse = parse_params
 
-    def read(self, number: int, line: bytes | None) -> Line:
+    def read(self, number: int, text: bytes | None) -> Line:
         """Parse one request. Raises `InvalidRequest` or `RequestTooLarge`, which names the request by its place in the
         list, from 0.
         """
         where = f"requests.{number - 1}"
-        if line is None:
+        if text is None:
             raise RequestTooLarge(
                 f"`{where}` is longer than {self._services.settings.batch_line_bytes_max} bytes: shorten it."
             )
-        request = self._named(where, line)
+        request = self._named(where, text)
         try:
             asked = self._understood(bytes(request.params), self._parse)
             return self._line(number, ParsedLine(request.custom_id, asked))
         except RebootError as error:
             return self._set_aside(number, request.custom_id, error)
 
-    def _named(self, where: str, line: bytes) -> BatchRequest:
+    def _named(self, where: str, text: bytes) -> BatchRequest:
         try:
-            request = parse(line, _request_decoder, "A request takes custom_id and params")
+            request = parse(text, _request_decoder, "A request takes custom_id and params")
             self._ids.add(request.custom_id)
         except InvalidRequest as error:
             raise InvalidRequest(f"`{where}`: {error.message}") from None

@@ -9,7 +9,7 @@ from typing import TypeVar
 
 import msgspec
 
-from api.batches.lines import NumberedLine
+from api.batches.lines import NumberedPart
 from api.batches.value_ends import ValueEnd
 from shared.errors import InvalidRequest
 
@@ -80,7 +80,7 @@ class Requests:
         """Bytes of the request that has not ended."""
         return len(self._kept)
 
-    def of(self, piece: bytes) -> Iterator[NumberedLine]:
+    def of(self, piece: bytes) -> Iterator[NumberedPart]:
         """The requests that end in this piece; iterate to the end. Raises `InvalidRequest` if the body is malformed."""
         place = 0
         while place < len(piece):
@@ -92,7 +92,7 @@ class Requests:
             if self._value.ended:
                 yield from self._ended()
 
-    def last(self) -> Iterator[NumberedLine]:
+    def last(self) -> Iterator[NumberedPart]:
         """Yields nothing. Raises `InvalidRequest` if the body is incomplete or has no request."""
         if self._at is not At.END:
             raise InvalidRequest(f"{FAULT}: it ends too early. {HINT}.")
@@ -142,7 +142,7 @@ class Requests:
         else:
             self._kept += part
 
-    def _ended(self) -> Iterator[NumberedLine]:
+    def _ended(self) -> Iterator[NumberedPart]:
         value, at = bytes(self._kept), self._at
         self._value, self._kept = None, bytearray()
         if at in NAMES:

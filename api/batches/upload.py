@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from api.batches.lines import NumberedLine, Parts
+from api.batches.lines import NumberedPart, Parts
 from api.batches.reading import Reader
 from api.http.encoding import utf8_chunks
 from api.http.uploads import UploadMemory
@@ -106,37 +106,37 @@ class Upload:
                 raise RequestTooLarge(f"The {self._parts.whole} is larger than {bytes_max} bytes: split it.")
             yield chunk
 
-    async def _take(self, lines: Iterator[NumberedLine]) -> None:
+    async def _take(self, parts: Iterator[NumberedPart]) -> None:
         more = True
         while more:
             async with self._services.uploads.reading:
-                more = self._read_some(lines)
+                more = self._read_some(parts)
             if self._is_full:
                 await self._store()
             if more:
                 await asyncio.sleep(0)
                 self._turn_began_at = time.monotonic()
 
-    def _read_some(self, lines: Iterator[NumberedLine]) -> bool:
+    def _read_some(self, parts: Iterator[NumberedPart]) -> bool:
         """Parse lines until the piece is full or the turn is over. False if there are no more lines."""
-        for number, given in lines:
-            line = given and given.removeprefix(BOM_UTF8)  # each part of a file that was joined may begin with one
-            if line is None or line:
-                self._add(number, line)
+        for number, part in parts:
+            text = part and part.removeprefix(BOM_UTF8)  # each file that was joined to this one may begin with one
+            if text is None or text:
+                self._add(number, text)
             if self._is_full or time.monotonic() - self._turn_began_at > TURN_S:
                 return True
         return False
 
-    def _add(self, number: int, line: bytes | None) -> None:
+    def _add(self, number: int, text: bytes | None) -> None:
         most = self._services.settings.batch_lines_max
         if self._lines >= most:
             raise InvalidRequest(f"The {self._parts.whole} has more than {most} {self._parts.part}s: split it.")
         self._lines += 1
-        understood = self._reader.read(number, line)
-        tier = b"\0flex" if tier_of(understood.feed or "") == "flex" else b""
-        self._hash.update((understood.asked or line or b"") + tier + f"\0{understood.custom_id}\n".encode())
-        self._piece.append(understood)
-        size = bytes_of(understood, len(line or b"") + 1)
+        line = self._reader.read(number, text)
+        tier = b"\0flex" if tier_of(line.feed or "") == "flex" else b""
+        self._hash.update((line.asked or text or b"") + tier + f"\0{line.custom_id}\n".encode())
+        self._piece.append(line)
+        size = bytes_of(line, len(text or b"") + 1)
         self._piece_bytes += size
         self._counted += size
 

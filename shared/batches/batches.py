@@ -49,7 +49,7 @@ class Ask(msgspec.Struct, frozen=True, array_like=True):
     metadata: dict[str, str] | None = None
     ignored: tuple[str, ...] = ()
     """Fields that were left out of the line."""
-    told: bytes | None = None
+    repeated: bytes | None = None
     """The fields of the line that its answer repeats, as JSON; None for APIs whose answers repeat none."""
     others: tuple[AskedElse, ...] = ()
     """The fallback models of the line, in order. If there are any, messages and tools keep all cache marks, because each

@@ -26,7 +26,7 @@ def _answer(answer: bytes, asked: bytes) -> dict[str, Any]:
     """
     kept, ask = unpack_answer(answer), unpack_ask(asked)
     done, (model, _) = kept.done, ask.answered_by(kept)
-    told = {
+    result = {
         "response": done.text or "",
         "tokens_input": done.usage.input,
         "tokens_output": done.usage.output,
@@ -34,4 +34,4 @@ def _answer(answer: bytes, asked: bytes) -> dict[str, Any]:
         "model": model,
         "request": [{"role": message.role, "content": message.content} for message in ask.messages],
     }
-    return told | ({"tool_calls": done.calls} if done.calls else {})
+    return result | ({"tool_calls": done.calls} if done.calls else {})

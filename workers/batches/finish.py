@@ -93,7 +93,7 @@ class BatchFinisher:
             for row in await self._pool.fetch(BATCHES["expire"]):
                 log.info("batch expired", batch=row["id"])
             await self._withdraw(stopped)
-            await self._enqueue_lost()
+            await self._enqueue_missing()
             await self._end()
 
     async def _stop_or_hand_over(self) -> set[str]:
@@ -123,17 +123,17 @@ class BatchFinisher:
             elif row["batch_id"] in stopped:
                 await self._queue.cancel(row["request_id"])
 
-    async def _enqueue_lost(self) -> None:
-        """Enqueue items again whose job is missing in Redis (it was emptied, or the feeder died), unless
-        they were settled.
+    async def _enqueue_missing(self) -> None:
+        """Enqueue items again whose job is missing in Redis (it was emptied, or the feeder died), unless they were
+        settled.
         """
         since_s = self._settings.batch_lost_after_s
         rows = await self._pool.fetch(BATCHES["running_since"], since_s, self._asked_to, LOST_PER_LOOK)
         self._asked_to = rows[-1]["request_id"] if len(rows) == LOST_PER_LOOK else ""
-        lost = await lost_among(self._client, [row["request_id"] for row in rows])
-        settled = await settle_kept(self._client, self._settler, lost)
-        lost = [one for one in lost if one not in settled]
-        for row in await self._pool.fetch(BATCHES["maybe_lost"], lost) if lost else ():
+        missing = await lost_among(self._client, [row["request_id"] for row in rows])
+        settled = await settle_kept(self._client, self._settler, missing)
+        missing = [one for one in missing if one not in settled]
+        for row in await self._pool.fetch(BATCHES["items_to_enqueue"], missing) if missing else ():
             try:
                 job = self._items.job_again(row)
             except RebootError as error:  # the line cannot be run any more; its hold expires by itself

@@ -239,8 +239,8 @@ def _answered(batch: Batch, request_id: str, answer: bytes, asked: bytes) -> Ran
     match batch.endpoint:
         case "/v1/messages":
             body = message(done, request_id, model)
-        case "/v1/responses" if ask.told:
-            body = response_json(ask.told, request_id, model, "succeeded", done, None)
+        case "/v1/responses" if ask.repeated:
+            body = response_json(ask.repeated, request_id, model, "succeeded", done, None)
         case _:
             body = completion(done, request_id, model)
     return Ran(200, request_id, msgspec.Raw(body), ignored or msgspec.UNSET)

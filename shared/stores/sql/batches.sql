@@ -247,7 +247,8 @@ UPDATE batches SET state = ends_as, ended_at = now(),
 WHERE id = $1 AND ended_at IS NULL AND state IN ('cancelling', 'finalizing')
 RETURNING state
 
--- name: maybe_lost
+-- name: items_to_enqueue
+-- Of the items of requests $1, those that still run, with everything of which a job is made.
 SELECT i.request_id, i.provider AS feed, i.number, b.file_id, b.file_day, l.asked, r.account_id, r.key_id, r.price_version, r.input_price, r.output_price,
     r.cached_price, r.cache_write_price, r.cache_write_long_price, r.long_above, r.long_input_price, r.long_output_price,
     r.long_cached_price, r.long_cache_write_price, r.long_cache_write_long_price, r.chain, r.output_limit, r.hold_nano, r.deadline_at, r.keep_until, r.batch_id, r.batch_number, r.batch_day

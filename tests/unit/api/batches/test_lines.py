@@ -4,13 +4,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from api.batches.lines import Lines, NumberedLine
+from api.batches.lines import Lines, NumberedPart
 from shared.errors import InvalidRequest
 
 WHITE = b" \t\r\x0b\x0c"
 
 
-def split(data: bytes, size: int = 3, bytes_max: int = 100, blank_max: int = 1_000) -> list[NumberedLine]:
+def split(data: bytes, size: int = 3, bytes_max: int = 100, blank_max: int = 1_000) -> list[NumberedPart]:
     lines = Lines(bytes_max, blank_max)
     found = [line for start in range(0, len(data), size) for line in lines.of(data[start : start + size])]
     return found + list(lines.last())
@@ -43,7 +43,7 @@ def test_lines_are_the_same_however_they_arrive(lines: list[bytes], size: int) -
 )
 @pytest.mark.parametrize("size", [1, 7, 1_000])
 def test_a_line_that_is_too_long_is_none_and_sinks_no_other(
-    data: bytes, expected: list[NumberedLine], size: int
+    data: bytes, expected: list[NumberedPart], size: int
 ) -> None:
     assert split(data, size) == expected
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from api.batches.lines import NumberedLine
+from api.batches.lines import NumberedPart
 from api.batches.requests import FIELD_BYTES_MAX, FIELDS_MAX, Requests
 from shared.errors import InvalidRequest
 
@@ -22,13 +22,13 @@ VALUES = st.recursive(
 OTHERS = st.dictionaries(ODD.filter(lambda name: name != "requests"), VALUES, max_size=2)
 
 
-def split(body: bytes, size: int = 3, bytes_max: int = 10_000, *, strict: bool = False) -> list[NumberedLine]:
+def split(body: bytes, size: int = 3, bytes_max: int = 10_000, *, strict: bool = False) -> list[NumberedPart]:
     requests = Requests(bytes_max, strict=strict)
     found = [one for start in range(0, len(body), size) for one in requests.of(body[start : start + size])]
     return found + list(requests.last())
 
 
-def decoded(found: list[NumberedLine]) -> list[Any]:
+def decoded(found: list[NumberedPart]) -> list[Any]:
     return [json.loads(line or b"") for _, line in found]
 
 
