@@ -102,23 +102,11 @@ class Routes:
         waits = {route.name: self._waits_s(route, turn_within_s) for route in left}
         ready = [route for route in left if not waits[route.name]]
         while ready:
-            route = ready[0] if len(ready) == 1 else self._best(ready)
-            if self.states.state(route.name) != "closed":
-                permit = await self.states.take(route.name)
-                if permit is not None:
-                    return route._replace(permit=permit)
-                waits[route.name] = ASK_AGAIN_S
-                ready.remove(route)
-            elif not self.paces.take_turns(route.pace_name):
-                return route
-            else:
-                others = [one for one in ready if one != route and self._is_beside(one, route)]
-                line = [route, *others]
-                turn = await self._turn(line, turn_within_s)
-                if turn.taken:
-                    return line[turn.place]._replace(turn=turn)
-                waits |= {one.name: turn.in_s for one in line}
-                ready = [one for one in ready if one not in line]
+            taken = await self._take_best(ready, turn_within_s)
+            if isinstance(taken, Route):
+                return taken
+            waits |= taken
+            ready = [route for route in ready if route.name not in taken]
         return NoneAvailable(
             min(waits.values()),
             serves=any(self.states.state(route.name) == "rising" for route in left),
@@ -128,6 +116,20 @@ class Routes:
                 self.states.state(route.name) == "half open" and waits[route.name] <= ASK_AGAIN_S for route in left
             ),
         )
+
+    async def _take_best(self, ready: Sequence[Route], turn_within_s: float) -> Route | dict[str, float]:
+        """The best route if it takes the call now. Otherwise the seconds to wait for each upstream that was asked in
+        vain.
+        """
+        route = ready[0] if len(ready) == 1 else self._best(ready)
+        if self.states.state(route.name) != "closed":
+            permit = await self.states.take(route.name)
+            return {route.name: ASK_AGAIN_S} if permit is None else route._replace(permit=permit)
+        if not self.paces.take_turns(route.pace_name):
+            return route
+        line = [route, *(one for one in ready if one != route and self._is_beside(one, route))]
+        turn = await self._turn(line, turn_within_s)
+        return line[turn.place]._replace(turn=turn) if turn.taken else {one.name: turn.in_s for one in line}
 
     async def may_begin(self, route: Route) -> bool:
         """Whether a call that has waited for its turn has it now."""
