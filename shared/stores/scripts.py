@@ -2,7 +2,7 @@
 
 A call whose reply was lost is sent again: most scripts are idempotent, and none moves money twice. Jobs whose `claim`
 got no answer wait until their leases lapse; a repeat of `pace` or `upstreams` counts outcomes twice, and one of `turn`
-leaves a turn unused. The parts (`lua/parts`) that a script names with lines `-- with <part>` are put in front of it.
+leaves a turn unused. The parts (`lua/parts`) that a script names with lines `-- include parts/<part>.lua` are put in front of it.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from shared.settings import Settings
 
 LUA_FOLDER = Path(__file__).parent / "lua"
-PARTS_NAMED = re.compile(rb"^-- with (\w+)$", re.MULTILINE)
+PARTS_NAMED = re.compile(rb"^-- include parts/(\w+)\.lua$", re.MULTILINE)
 ATTEMPTS = 2
 
 

@@ -3,10 +3,10 @@
 -- worker that lost its lease; the place makes a repeat after a lost reply harmless. A run remembers which claim began its
 -- journal: when Redis failed over and lost the beginning, the journal that is begun afterwards is a different one, and its
 -- readers are told so.
--- with kept
--- with payloads
--- with turns
--- with ending
+-- include parts/kept.lua
+-- include parts/payloads.lua
+-- include parts/turns.lua
+-- include parts/ending.lua
 --
 -- KEYS  1 settle records (hash), then two for each event: its journal (list of events), its run (hash)
 -- ARGV  ten for each event: 1 id, 2 and 3 epoch and owner of the claim, 4 place in the journal from 0, 5 event

@@ -11,8 +11,8 @@
 --
 -- A job is dropped when it has no payload or has a tombstone, or when it has just been done (a cron job that a second worker
 -- enqueued again).
--- with payloads
--- with turns
+-- include parts/payloads.lua
+-- include parts/turns.lua
 --
 -- KEYS  the queues (sorted sets: id by due time), highest priority first
 -- ARGV  1 owner: a word that no other call of this script has; all jobs of this call share it   2 lease, ms   3 most jobs in all
@@ -148,53 +148,69 @@ local function next_in_turn(queue, with_large)
   return SMALL, account, rank
 end
 
+-- Look up the job whose turn it is; a small one leaves its account's line. Returns its id, and if it is due its due time, the bytes of its
+-- payload and the bytes that it counts.
+local function look_up(queue, class, account, id)
+  if class == SMALL then
+    id = redis.call('ZPOPMIN', line_of(queue, SMALL, account))[1]
+  else
+    id = id or oldest_of(queue, LARGE, account)
+  end
+  local due = id and redis.call('ZSCORE', queue, id)
+  if not due or tonumber(due) > now then
+    return id
+  end
+  local size = redis.call('STRLEN', 'arq:job:' .. id)
+  return id, due, size, math.max(size, tonumber(redis.call('HGET', 'run:' .. id, 'bytes') or 0))
+end
+
+-- Claim the job if it is due; a large one leaves its account's line. Returns whether it was claimed.
+local function take(queue, class, account, id, due, size, counts, copies)
+  if id and class == LARGE then
+    redis.call('ZREM', line_of(queue, LARGE, account), id)
+  end
+  local is_taken = due and claim(queue, class, account, id, due, size, counts)
+  if class == LARGE then
+    if is_taken then
+      memory = memory - counts * copies
+      alone = false
+    end
+    let_pass(queue, id, worker)
+  end
+  return is_taken
+end
+
+-- Give the account its place for the next turn: behind the others if this was its turn, and none if its line is empty.
+local function end_turn(queue, class, account, last_turn, with_large)
+  if redis.call('EXISTS', line_of(queue, class, account)) == 0 then
+    leave_turns(queue, class, account, now, last_turn)
+  elseif last_turn == now then
+    stand_for_turn(queue, class, account, now, now)
+  end
+  if last_turn == now and with_large and redis.call('ZSCORE', 'turns:' .. queue .. other_than(class), account) then
+    stand_for_turn(queue, other_than(class), account, now, now)
+  end
+end
+
 -- Claim up to `want` jobs, each from the account whose turn it is at that point; returns how many.
 local function take_turns(queue, want, copies)
   local with_large = redis.call('EXISTS', 'turns:' .. queue .. LARGE) == 1
   local taken, looked_at = 0, 0
   while taken < want and looked_at < LOOKED_AT_MAX do
-    local class, account, rank, id = next_in_turn(queue, with_large and not held_up)
+    local class, account, rank, known_id = next_in_turn(queue, with_large and not held_up)
     if not account then
       break
     end
     looked_at = looked_at + 1
-    if class == SMALL then
-      id = redis.call('ZPOPMIN', line_of(queue, SMALL, account))[1]
-    else
-      id = id or oldest_of(queue, LARGE, account)
-    end
-    local due = id and redis.call('ZSCORE', queue, id)
-    local is_due = due and tonumber(due) <= now
-    local size = is_due and redis.call('STRLEN', 'arq:job:' .. id)
-    local counts = is_due and math.max(size, tonumber(redis.call('HGET', 'run:' .. id, 'bytes') or 0))
-    if is_due and class == LARGE and not alone and size > 0 and counts * copies > memory then
+    local id, due, size, counts = look_up(queue, class, account, known_id)
+    if due and class == LARGE and not alone and size > 0 and counts * copies > memory then
       held_up = true
       claimed[2] = queue
       hold_up(queue, id, worker)
     else
-      local last_turn = rank % ONE_RUNNING
-      if id and class == LARGE then
-        redis.call('ZREM', line_of(queue, LARGE, account), id)
-      end
-      if is_due and claim(queue, class, account, id, due, size, counts) then
-        taken = taken + 1
-        last_turn = now
-        if class == LARGE then
-          memory = memory - counts * copies
-          alone = false
-        end
-      end
-      if class == LARGE then
-        let_pass(queue, id, worker)
-      end
-      if redis.call('EXISTS', line_of(queue, class, account)) == 0 then
-        leave_turns(queue, class, account, now, last_turn)
-      elseif last_turn == now then
-        stand_for_turn(queue, class, account, now, now)
-      end
-      if last_turn == now and with_large and redis.call('ZSCORE', 'turns:' .. queue .. other_than(class), account) then
-        stand_for_turn(queue, other_than(class), account, now, now)
-      end
+      local is_taken = take(queue, class, account, id, due, size, counts, copies)
+      taken = taken + (is_taken and 1 or 0)
+      end_turn(queue, class, account, is_taken and now or rank % ONE_RUNNING, with_large)
     end
   end
   return taken

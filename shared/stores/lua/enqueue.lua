@@ -5,9 +5,9 @@
 -- only from accounts that have less than their share of it, and from nobody once it is filled twice over. Small payloads use a
 -- reserve of bytes first. The last bytes before twice the size are for newcomers: accounts that have no large job in the queue.
 -- A job that is put back was admitted before, so no limit applies to it.
--- with payloads
--- with turns
--- with rate
+-- include parts/payloads.lua
+-- include parts/turns.lua
+-- include parts/rate.lua
 --
 -- KEYS  1 queue (sorted set: id by due time)   2 arq job (string: payload)   3 run (hash)   4 bell (list)
 --       5 rate limit of the API key (string: theoretical arrival time, ms)   6 journal (list of events)

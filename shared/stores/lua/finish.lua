@@ -1,8 +1,8 @@
 -- End one claim: the job is done, or it goes back to its queue (and is due at once when somebody asked to abort it). Does
 -- nothing unless the claim still owns the job.
--- with payloads
--- with turns
--- with ending
+-- include parts/payloads.lua
+-- include parts/turns.lua
+-- include parts/ending.lua
 --
 -- KEYS  1 queue   2 arq job   3 arq in-progress   4 arq retry counter   5 arq abort set   6 arq result   7 run   8 bell
 --       (`end_job` makes the names of 2, 4 and 5 itself)

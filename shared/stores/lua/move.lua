@@ -4,8 +4,8 @@
 --
 -- A job that is not claimed, in a queue from which no worker takes jobs, is moved in the same way; a claim that had it before
 -- has no effect any more either.
--- with payloads
--- with turns
+-- include parts/payloads.lua
+-- include parts/turns.lua
 --
 -- KEYS  1 queue that it comes from   2 arq job   3 arq in-progress   4 arq retry counter   5 run (hash)   6 queue that it goes to   7 bell of that queue
 -- ARGV  1 id   2 epoch   3 owner, empty for a job that is not claimed   4 payload   5 calls to vendors so far

@@ -1,6 +1,6 @@
 -- Count something other than a chat request against an API key's limit, or say how long to wait. Safe to repeat: an id counts
 -- once.
--- with rate
+-- include parts/rate.lua
 --
 -- KEYS  1 rate limit of the API key (string: theoretical arrival time, ms), as in enqueue.lua   2 mark that this id was counted
 -- ARGV  1 requests per minute

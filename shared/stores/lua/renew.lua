@@ -1,6 +1,6 @@
 -- Extend the leases of one worker's jobs. A lease that lapsed is taken back as long as nobody else claimed the job. The
 -- vendor's call that a job has now is stored with the claim's epoch, for the worker that may take the job over.
--- with turns
+-- include parts/turns.lua
 --
 -- KEYS  none (any number of jobs, on one Redis)
 -- ARGV  1 lease, ms   2… five for each job: queue, id, epoch, owner, the call that a vendor has now ("" none)

@@ -1,8 +1,8 @@
 -- Make sure that a request never runs again, before its hold is released. Refused when the request is leased or has a settle
 -- record: then somebody still works on it or has yet to settle it. The epoch is raised, which fences off a worker that slept
 -- past its lease.
--- with payloads
--- with turns
+-- include parts/payloads.lua
+-- include parts/turns.lua
 --
 -- KEYS  1 queue (ignored when the run names another one, to which the job was moved)   2 arq job   3 run (hash)   4 settle records (hash)
 -- ARGV  1 id   2 time to live of the tombstone, ms   3 "void" to make the request void if the tombstone is refused: its worker must

@@ -266,7 +266,7 @@ MUTANTS = [
     ),
     *(
         Mutant(a_worker_that_runs_none_gets_one_of_any_size, "claim", guard, "")
-        for guard in ("not alone and ", "          alone = false\n")
+        for guard in ("not alone and ", "      alone = false\n")
     ),
     Mutant(small_jobs_pass_large_ones_that_do_not_fit, "claim", "with_large and not held_up", "with_large"),
     Mutant(small_jobs_pass_large_ones_that_do_not_fit, "enqueue", "size > small_max and LARGE or SMALL", "LARGE"),
@@ -296,7 +296,7 @@ MUTANTS = [
     Mutant(
         who_has_both_has_one_turn_for_both,
         "claim",
-        "        stand_for_turn(queue, other_than(class), account, now, now)",
+        "    stand_for_turn(queue, other_than(class), account, now, now)",
     ),
     Mutant(who_has_both_has_one_turn_for_both, "finish", "ipairs({ SMALL, LARGE }) do", "ipairs({ LARGE }) do"),
     Mutant(
@@ -306,7 +306,7 @@ MUTANTS = [
         Mutant(what_held_workers_up_wakes_them_when_it_is_out_of_their_way, script, guard, instead)
         for script, guard, instead in (
             ("tombstone", "let_pass(queue, ARGV[1])", ""),
-            ("claim", "      if class == LARGE then\n        let_pass(queue, id, worker)\n      end\n", ""),
+            ("claim", "    let_pass(queue, id, worker)\n  end\n  return is_taken", "  end\n  return is_taken"),
             ("claim", "if waiting ~= worker then", "if true then"),
             ("claim", "redis.call('DEL', 'held_up:' .. queue)", ""),
             ("claim", "redis.call('PEXPIRE', 'held_up:' .. queue, HELD_UP_MS)", ""),
@@ -318,7 +318,7 @@ MUTANTS = [
         a_ring_that_names_a_queue_outlives_one_that_only_wakes, "wake", "redis.call('EXISTS', KEYS[1]) == 0", "true"
     ),
     Mutant(what_has_lost_its_payload_needs_no_memory, "claim", "and size > 0 and", "and"),
-    Mutant(what_held_workers_up_and_was_lost_holds_nobody_up, "claim", "if is_due and class", "if class"),
+    Mutant(what_held_workers_up_and_was_lost_holds_nobody_up, "claim", "if due and class", "if class"),
     *(
         Mutant(what_stays_behind_for_memory_rings_for_a_worker_that_has_some, "claim", guard, instead)
         for guard, instead in (

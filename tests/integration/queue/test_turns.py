@@ -320,7 +320,7 @@ MUTANTS = [
     Mutant(
         one_claim_of_many_takes_turns_as_many_of_one_do,
         "claim",
-        "        stand_for_turn(queue, class, account, now, now)\n",
+        "    stand_for_turn(queue, class, account, now, now)\n",
     ),
     Mutant(an_accounts_own_jobs_come_in_their_order, "claim", "'ZPOPMIN', line_of", "'ZPOPMAX', line_of"),
     *(
@@ -339,7 +339,7 @@ MUTANTS = [
     *(
         Mutant(among_equals_the_turn_of_the_longest_ago_is_next, script, guard, instead)
         for script, guard, instead in (
-            ("claim", "      last_turn = now\n", ""),
+            ("claim", "is_taken and now or rank % ONE_RUNNING", "rank % ONE_RUNNING"),
             ("finish", "/ 1000), rank % ONE_RUNNING)", "/ 1000), 0)"),
             (
                 "claim",
@@ -369,7 +369,7 @@ MUTANTS = [
     *(
         Mutant(workers_of_the_previous_release_may_take_what_stands_in_a_line, "claim", guard, instead)
         for guard, instead in (
-            ("due and tonumber(due) <= now", "due"),
+            ("not due or tonumber(due) > now", "not due"),
             ("if redis.call('EXISTS', line_of(queue, class, account)) == 0 then", "if false then"),
         )
     ),

@@ -1,4 +1,4 @@
--- Which account's turn it is in a queue: a part, which is put in front of each script that has the comment line `with turns`.
+-- Which account's turn it is in a queue: a part, which is put in front of each script that has the comment line `include parts/turns.lua`.
 --
 -- Only the queue (sorted set: id by due time) says which jobs are due. Beside it there are these keys for the accounts' turns. Small and
 -- large jobs are kept apart (`<class>` is "" or ":large"), because a worker may have no room in its memory for large ones:
