@@ -2,7 +2,7 @@
 
 A call whose reply was lost is sent again: most scripts are idempotent, and none moves money twice. Jobs whose `claim`
 got no answer wait until their leases lapse; a repeat of `pace` or `upstreams` counts outcomes twice, and one of `turn`
-leaves a turn unused. The parts (`lua/parts`) that a script names with lines `-- include parts/<part>.lua` are put in front of it.
+leaves a turn unused. A script includes parts by lines `-- include parts/<part>.lua`; they are put in front of it.
 """
 
 from __future__ import annotations

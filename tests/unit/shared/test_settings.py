@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import inspect
+import re
 from decimal import Decimal
 from pathlib import Path
 
@@ -17,6 +19,15 @@ def test_the_defaults_are_the_documented_ones() -> None:
     assert (settings.port, settings.host, settings.worker_slots) == (8080, "127.0.0.1", 100)
     assert (settings.lease_s, settings.drain_s, settings.request_deadline_s) == (10, 60, 600)
     assert settings.worker_queues == queue_list("*:interactive,*:batch")
+
+
+def test_every_setting_is_explained_where_it_is_defined() -> None:
+    """Beside it or above it; a comment after an empty line is a heading."""
+    lines = Path(inspect.getfile(Settings)).read_text(encoding="utf-8").splitlines()
+    defined = [number for number, line in enumerate(lines) if re.match(r"    [a-z_\d]+: .* = ", line)]
+    assert len(defined) > 150
+    above = {number for number in defined if lines[number - 1].startswith("    # ") and lines[number - 2]}
+    assert not [lines[number] for number in defined if "  # " not in lines[number] and number not in above]
 
 
 @pytest.mark.parametrize(
