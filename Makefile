@@ -35,7 +35,7 @@ proofs: $(INSTALLED) $(DEPLOY) ## the long fault and fuzzing runs, then what is 
 	exit $$failed
 
 soak: $(INSTALLED) ## mixed load on one service for MINUTES (30): what it takes of memory, descriptors, connections and keys stays flat
-	@exec $(BIN)/python -m pytest -q tests/faults/soak.py $(ARGS)
+	@PROOFS=1 exec $(BIN)/python -m pytest -q tests/faults/soak.py $(ARGS)
 
 bench: $(INSTALLED) ## cost and latency beside the peers, minutes (PEERS=litellm,portkey installs them; ARGS="growth" for growth)
 	@exec $(BIN)/python -m tests.bench $(ARGS)

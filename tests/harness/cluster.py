@@ -25,6 +25,7 @@ from deploy.local.child import Child, Program, log_tail
 from deploy.local.data_dir import make_private, socket_folder
 from deploy.local.listener import listening
 from shared.stores.migrations import migrate
+from tests.harness.forking import started
 from tests.harness.proxy import Address, Proxy
 from tests.harness.servers import UNSYNCED, Postgres, Simulator, Valkey
 from tests.harness.support import POLL_S, eventually, free_port
@@ -108,7 +109,7 @@ class Cluster:
         command = (sys.executable, "-m", MODULES[kind])
         log = self.folder / "logs" / f"{name}.log"
         self._log_starts[name] = log.stat().st_size if log.exists() else 0
-        self._children[name] = Child(
+        self._children[name] = started(
             Program(name=name, command=command, environment=environment, log=log, pass_fds=fds)
         )
 

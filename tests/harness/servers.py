@@ -16,6 +16,7 @@ from redis.asyncio import Redis
 from deploy.local.child import Child, Program
 from deploy.local.stores import STOP_S, Store, start
 from deploy.simulator.calls import CALLS_MAX, BillLine, Call
+from tests.harness.forking import started
 from tests.harness.support import eventually
 
 NICE = 19
@@ -106,7 +107,7 @@ class Simulator:
             log=self._folder / "logs" / "simulator.log",
             stop_signal=SIGTERM,
         )
-        self._child = Child(program)
+        self._child = started(program)
         await eventually(port_file.exists, "the simulator listens")
         self.port = int(port_file.read_text(encoding="ascii"))
 
