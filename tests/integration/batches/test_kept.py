@@ -11,7 +11,7 @@ import pytest
 
 from api.formats.openai.files import output_object
 from api.requests.log import find_answer
-from shared.batches.batches import Batch, find_batch
+from shared.batches.batches import Batch, cancel_batch, find_batch
 from shared.batches.files import abandon_upload, delete_file, find_file
 from shared.batches.results import RESULTS_PER_READ, line_number, require_results, results_kept_until, results_of
 from shared.errors import Gone, NotFound
@@ -231,3 +231,15 @@ async def test_a_file_whose_lines_were_dropped_cannot_be_used(scratch: Scratch) 
     await abandon_upload(scratch.pool, file)
     with pytest.raises(NotFound):
         await find_file(scratch.pool, account, file.id)
+
+
+async def test_a_batch_that_goes_while_it_is_cancelled_is_missed_in_the_words_of_its_api(scratch: Scratch) -> None:
+    batch = await a_batch(scratch.pool, await scratch.account(100))
+    await scratch.pool.execute("""
+        CREATE FUNCTION hide() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+            INSERT INTO batch_deletions (batch_id) VALUES (NEW.id); RETURN NULL;
+        END $$;
+        CREATE TRIGGER hides AFTER UPDATE OF state ON batches FOR EACH ROW EXECUTE FUNCTION hide();
+    """)
+    with pytest.raises(NotFound, match="GET /v1/batches lists yours"):
+        await cancel_batch(scratch.pool, batch.account_id, batch.id, "/v1/batches")
