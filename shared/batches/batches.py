@@ -178,7 +178,7 @@ async def cancel_batch(
     """
     await find_batch(pool, account_id, batch_id, listed_at)
     async with reached("Batches"):
-        await patiently(pool, within_s, BATCHES["cancel"], batch_id, account_id)
+        await patiently(pool, within_s, BATCHES["cancel"], batch_id, None)
     return await find_batch(pool, account_id, batch_id, listed_at)
 
 

@@ -39,7 +39,6 @@ ITEMS_PER_LOOK = 5_000
 LOST_PER_LOOK = 1_000
 """The most items of which Redis is asked in one look whether it has lost them. The next look goes on behind them."""
 BATCHES_PER_LOOK = 100
-STOPPABLE = {"validating", "in_progress", "paused"}
 
 
 class PastCalls(Protocol):
@@ -105,8 +104,7 @@ class BatchFinisher:
             if row["reason"] is None:
                 await self._pool.execute(BATCHES["hand_over"], row["id"], row["holder"])
                 log.info("batch handed over", batch=row["id"], key_id=row["holder"])
-            elif row["state"] in STOPPABLE:
-                await self._pool.execute(BATCHES["stop"], row["id"], row["reason"])
+            elif await self._pool.fetch(BATCHES["cancel"], row["id"], row["reason"]):
                 log.info("batch stopped", batch=row["id"], reason=row["reason"])
         return {row["id"] for row in rows if row["reason"]}
 

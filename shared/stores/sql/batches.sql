@@ -76,8 +76,15 @@ WHERE b.account_id = $1 AND b.created_at >= $2 AND (b.created_at, b.id) > ($2, $
 ORDER BY b.created_at, b.id LIMIT $4
 
 -- name: cancel
-UPDATE batches SET state = 'cancelling', ends_as = 'cancelled', cancelled_at = now(), paused_for = NULL, needed_nano = NULL
-WHERE id = $1 AND account_id = $2 AND state IN ('validating', 'in_progress', 'paused')
+-- Cancel a batch of which lines may still be fed; any other stays as it is, and no row is returned. $2 is the reason if the service
+-- itself cancels it, NULL if its owner does.
+WITH cancelled AS (
+    UPDATE batches SET state = 'cancelling', ends_as = 'cancelled', cancelled_at = now(), paused_for = NULL, needed_nano = NULL
+    WHERE id = $1 AND state IN ('validating', 'in_progress', 'paused') RETURNING id
+), noted AS (
+    INSERT INTO batch_stops (batch_id, reason) SELECT id, $2::text FROM cancelled WHERE $2 IS NOT NULL
+)
+SELECT id FROM cancelled
 
 -- name: results
 -- Up to $6 of the next lines, cut where their bytes would pass $7 (at least one line is returned). `found` is the number of
@@ -192,20 +199,13 @@ RETURNING id
 
 -- name: of_ended_keys
 -- Open batches whose key has ended: the key that they belong to now, or the reason why they must stop.
-SELECT b.id, b.state, h.holder, h.reason
+SELECT b.id, h.holder, h.reason
 FROM batches b JOIN api_keys k ON k.id = b.key_id AND (k.revoked_at <= now() OR k.expires_at <= now())
 CROSS JOIN LATERAL holder_of(b.key_id, b.created_at) h
 WHERE b.ended_at IS NULL AND (h.reason IS NOT NULL OR h.holder <> b.key_id)
 
 -- name: hand_over
 UPDATE batches SET key_id = $2 WHERE id = $1 AND ended_at IS NULL
-
--- name: stop
-WITH stopped AS (
-    UPDATE batches SET state = 'cancelling', ends_as = 'cancelled', cancelled_at = now(), paused_for = NULL, needed_nano = NULL
-    WHERE id = $1 AND state IN ('validating', 'in_progress', 'paused') RETURNING id
-)
-INSERT INTO batch_stops (batch_id, reason) SELECT id, $2 FROM stopped
 
 -- name: holder
 SELECT holder, reason FROM holder_of($1, $2)

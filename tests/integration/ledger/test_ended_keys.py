@@ -227,7 +227,7 @@ async def test_the_batch_of_an_ended_key_is_not_fed(pool: asyncpg.Pool, account:
 
 async def test_a_batch_that_was_stopped_is_exported_with_the_reason(pool: asyncpg.Pool, account: str) -> None:
     batch = await a_batch(pool, account)
-    await pool.execute(BATCHES["stop"], batch.id, "key_revoked")
+    await pool.execute(BATCHES["cancel"], batch.id, "key_revoked")
     (row,) = await pool.fetch(BATCHES["claim_export"], 60.0)
     claimed = batch_from_row(row)
     assert (claimed.id, claimed.reason) == (batch.id, "key_revoked")
