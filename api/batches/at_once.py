@@ -10,17 +10,16 @@ from typing import TYPE_CHECKING, NamedTuple
 import msgspec
 from aiohttp import web
 
+from api.batches.beginning import require_may_upload
 from api.batches.counting import Counting
-from api.batches.creation import Created, NewBatch, RepeatableBy, create_batch, key_was_used
+from api.batches.creation import Created, NewBatch, RepeatableBy, create_batch
 from api.batches.lines import Parts
 from api.batches.reading import Reader
-from api.batches.upload import Upload
-from api.http.reading import chunks_of, idempotency_key
+from api.http.reading import chunks_of
 from api.http.state import ASKED_BY
 from api.services import SERVICES
 from shared.batches.batches import Batch
-from shared.batches.files import Form, LineError, begin_file, delete_unused_file, require_credit
-from shared.batches.quota import Announced
+from shared.batches.files import Form, LineError, delete_unused_file
 from shared.errors import IdempotencyMismatch, Unavailable
 
 if TYPE_CHECKING:
@@ -60,19 +59,15 @@ async def batch_of(
     services = request.app[SERVICES]
     request[ASKED_BY] = key.account_id
     counting = Counting(request, services, key)
-    repeated_by = idempotency_key(request)
-    repeats = repeated_by is not None and await key_was_used(services.pool, key.account_id, repeated_by)
-    if not repeats:
-        await require_credit(services.pool, key.account_id)
+    wanted = await require_may_upload(request, key)
+    if not wanted.repeats:
         await counting.once()
-    announced = Announced(request.content_length or 0, by_credit=not repeats)
-    async with services.uploads.one_more(key.account_id) as memory, services.key_watch.stopping(key.id):
-        file = await begin_file(services.pool, key.account_id, body.form, body.filename, services.settings, announced)
-        upload = Upload(services, file, key, body.reader, body.parts, memory, announced)
+    async with wanted.place() as place:
+        upload = await place.begin(body.form, body.filename, body.reader, body.parts)
         file = await upload.receive(
             chunks or chunks_of(request), lambda file: msgspec.structs.replace(file, endpoint=body.endpoint)
         )
-    repeat = RepeatableBy(repeated_by, upload.fingerprint) if repeated_by else None
+    repeat = RepeatableBy(wanted.repeated_by, upload.fingerprint) if wanted.repeated_by else None
     new = NewBatch(file, key.id, body.endpoint, repeatable_by=repeat, asked_at=file.created_at)
     batch, again = await _made_of(services, new, counting)
     return Made(batch, again, body.reader.errors)

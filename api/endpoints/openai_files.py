@@ -9,11 +9,11 @@ from typing import Annotated, Literal
 import msgspec
 from aiohttp import web
 
-from api.batches.creation import RepeatableBy, first_with_key, key_was_used
+from api.batches.beginning import require_may_upload
+from api.batches.creation import RepeatableBy, first_with_key
 from api.batches.download import send_results
 from api.batches.lines import Lines
 from api.batches.reading import LineReader
-from api.batches.upload import Upload
 from api.formats.native.answers import json_bytes
 from api.formats.openai.batches import is_output, output_line
 from api.formats.openai.files import (
@@ -31,21 +31,12 @@ from api.formats.openai.files import (
 from api.formats.parsing import parse_query
 from api.http.lists import ROWS_AT_ONCE, SHORT_ROWS
 from api.http.multipart import file_form
-from api.http.reading import idempotency_key, refuse_too_large
+from api.http.reading import refuse_too_large
 from api.http.state import ASKED_BY
 from api.http.writing import answer
 from api.services import SERVICES, Services
 from shared.batches.batches import Batch, find_batch, hide_output
-from shared.batches.files import (
-    File,
-    begin_file,
-    delete_file,
-    delete_unused_file,
-    find_file,
-    list_files,
-    require_credit,
-)
-from shared.batches.quota import Announced
+from shared.batches.files import File, delete_file, delete_unused_file, find_file, list_files
 from shared.batches.results import Result
 from shared.errors import IdempotencyMismatch, InvalidRequest, NotFound
 
@@ -82,22 +73,17 @@ async def post_file(request: web.Request) -> web.Response:
     request[ASKED_BY] = key.account_id
     form = await file_form(request)
     refuse_too_large(request, services.settings.batch_bytes_max + FORM_BYTES)
-    repeated_by = idempotency_key(request)
-    repeats = repeated_by is not None and await key_was_used(services.pool, key.account_id, repeated_by)
-    if not repeats:
-        await require_credit(services.pool, key.account_id)
-    announced = Announced(request.content_length or 0, by_credit=not repeats)
+    wanted = await require_may_upload(request, key)
     parser = LineParser()
-    async with services.uploads.one_more(key.account_id) as memory, services.key_watch.stopping(key.id):
+    async with wanted.place() as place:
         name = await form.to_file()
-        file = await begin_file(services.pool, key.account_id, "openai", name, services.settings, announced)
         lines = Lines(services.settings.batch_line_bytes_max, blank_max=services.settings.batch_lines_max)
-        upload = Upload(services, file, key, LineReader(services, "openai", key, parser), lines, memory, announced)
+        upload = await place.begin("openai", name, LineReader(services, "openai", key, parser), lines)
         file = await upload.receive(form.chunks(), lambda file: completed(file, form.fields, parser.endpoint))
-    if repeated_by is None:
+    if wanted.repeated_by is None:
         return _answer(file_object(file))
     content = json_bytes(["file", file.filename, sorted(form.fields.items()), upload.fingerprint])
-    return await _first(services, file, RepeatableBy(repeated_by, hashlib.sha256(content).digest()))
+    return await _first(services, file, RepeatableBy(wanted.repeated_by, hashlib.sha256(content).digest()))
 
 
 async def _first(services: Services, file: File, repeatable_by: RepeatableBy) -> web.Response:
