@@ -260,7 +260,8 @@ class LeasedWorker(Worker):
     ) -> None:
         """End the claim in the queue, unless the claim was lost. If Redis does not answer, the lease lapses instead."""
         lease = own_lease()
-        if finish and lease.cancelled_for == "abort":  # the job function was cancelled before it could end its request
+        # an aborted job function was cancelled before it could end its request; draining may have been the last reason
+        if finish and lease.cancelled_for in {"abort", "drain"}:
             await self._discard(lease)
         # the job's end was written with the last event (`append.lua`), or the run gave the job away
         if not lease.is_held:

@@ -17,7 +17,7 @@ from shared.settings import Settings
 from tests.harness.support import eventually, eventually_true
 from tests.integration.jobs import OPENAI, make_due
 from tests.integration.working import LONG_S, Gate, a_process, function, put, result_of, working
-from workers.loop.lease import Lease
+from workers.loop.lease import CancelReason, Lease
 
 
 async def _add(_: dict[str, Any], one: int, other: int) -> int:
@@ -127,6 +127,27 @@ async def test_a_running_job_can_be_aborted(redis_client: ArqRedis, settings: Se
         await eventually(lambda: not process.worker.leases.held, "nothing runs")
     assert gate.ended == []
     assert await redis_client.zcard(OPENAI) == await redis_client.zcard(abort_jobs_ss) == 0
+
+
+@pytest.mark.parametrize("reasons", [("abort",), ("abort", "drain")], ids=" and ".join)
+async def test_whoever_cares_is_told_of_a_job_that_is_aborted_while_it_runs_and_does_not_end_its_request(
+    redis_client: ArqRedis, settings: Settings, reasons: tuple[CancelReason, ...]
+) -> None:
+    """A worker may give up draining in the same moment."""
+    gate, discarded = Gate(), list[str]()
+
+    async def on_discarded(lease: Lease) -> None:
+        discarded.append(lease.job_id)
+
+    async with working(settings, gate.function) as process:
+        process.worker.on_discarded = on_discarded
+        job = await put(redis_client, "wait")
+        await gate.has(1)
+        process.worker.aborting_tasks.add(job.job_id)
+        for reason in reasons:
+            process.worker.leases.cancel(process.worker.leases[job.job_id], reason)
+        await eventually(lambda: not process.worker.tasks, "nothing runs")
+    assert discarded == [job.job_id]
 
 
 async def test_a_job_can_be_aborted_before_it_starts_and_whoever_cares_is_told(
