@@ -108,7 +108,7 @@ class _Given:
 
 
 class _Asked:
-    """redis-py's pipeline, whose first answer is the payload."""
+    """redis-py's pipeline, whose first answer is the payload. It leaves the abort mark, which `finish` removes."""
 
     def __init__(self, pipeline: Any, large: int) -> None:  # noqa: ANN401 - redis-py's
         self._pipeline = pipeline
@@ -123,6 +123,9 @@ class _Asked:
 
     def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - whatever the pipeline has
         return getattr(self._pipeline, name)
+
+    def zrem(self, marks: str, job_id: str) -> None:
+        self._pipeline.zscore(marks, job_id)
 
     async def execute(self) -> list[Any]:
         """Redis's answers."""

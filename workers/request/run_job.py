@@ -56,3 +56,4 @@ async def end_discarded(runner: Runner, lease: Lease) -> None:
             await Attempt(runner, job, lease, room).cancel_unstarted()
     except (LeaseLost, Unavailable) as error:
         log.warning("discarded request not ended", request_id=lease.job_id, reason=type(error).__name__)
+        lease.cancelled_for = "lost"  # the job is not finished, so that its next claim ends the request

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import AsyncExitStack
+from dataclasses import replace
+from itertools import chain, repeat
 from typing import Any
 
 import asyncpg
@@ -31,10 +33,13 @@ from tests.integration.conftest import NewAccount
 from tests.integration.jobs import OPENAI, claim_one, enqueue, let_lease_lapse
 from tests.integration.working import function, hand_runner, working
 from workers.long_steps import LONG_STEPS
+from workers.loop.lease import Lease
 from workers.providers.protocol import Finished, Piece, ProviderRequest, Reported
 from workers.request.journal_writer import JournalFlusher
 from workers.request.run_job import end_discarded, run_request
-from workers.request.runner import RUNNER
+from workers.request.runner import RUNNER, Runner
+
+Discard = Callable[[Runner, Lease], Coroutine[Any, Any, None]]
 
 
 class CountingVendor:
@@ -64,7 +69,13 @@ class NoAnswer(Endings):
 
 
 async def _run_what_waits(
-    ledger: Ledger, endings: Endings, lua: Scripts, client: ArqRedis, settings: Settings, **options: Any
+    ledger: Ledger,
+    endings: Endings,
+    lua: Scripts,
+    client: ArqRedis,
+    settings: Settings,
+    discard: Discard = end_discarded,
+    **options: Any,
 ) -> list[str]:
     """Let a worker empty the queue; gives the requests for which the vendor was called."""
     vendor, requests = CountingVendor(), function(run_request, name=RUN_REQUEST)
@@ -74,7 +85,7 @@ async def _run_what_waits(
         settler = Settler(ledger, group, retry_s=0.01)
         hand_runner(process, vendor, flusher, settler, endings, settings)
         runner = process.worker.ctx[RUNNER]
-        process.worker.on_discarded = lambda lease: end_discarded(runner, lease)
+        process.worker.on_discarded = lambda lease: discard(runner, lease)
 
         async def empty() -> bool:
             return not await client.zcard(OPENAI)
@@ -185,6 +196,32 @@ async def test_a_large_request_that_is_cancelled_before_it_was_decoded_ends_and_
     (told,) = await read_journal(redis_client, job.id)
     assert isinstance(told, Failed)
     assert told.error.code == "cancelled"
+    assert await wallet(pool, account) == Wallet(10_000_000, 0, 0)
+
+
+@pytest.mark.parametrize("size", [1, LONG_FROM_BYTES], ids=["small", "large"])
+async def test_a_cancelled_request_whose_end_cannot_be_written_waits_for_the_next_claim(
+    ledger: Ledger,
+    endings: Endings,
+    queue: Queue,
+    lua: Scripts,
+    redis_client: ArqRedis,
+    settings: Settings,
+    pool: asyncpg.Pool,
+    new_account: NewAccount,
+    size: int,
+) -> None:
+    account, job = await new_account(10_000_000), a_job(stream=False, messages=[Message("user", "x" * size)])
+    await _held(ledger, account, job.id)
+    await enqueue(queue, job)
+    await queue.cancel(job.id)
+    clients = chain([ArqRedis(port=1)], repeat(redis_client))
+
+    async def discard(runner: Runner, lease: Lease) -> None:
+        await end_discarded(replace(runner, redis=next(clients)), lease)
+
+    assert await _run_what_waits(ledger, endings, lua, redis_client, settings, discard, lease_s=0.5) == []
+    assert [type(event) for event in await read_journal(redis_client, job.id)] == [Failed]
     assert await wallet(pool, account) == Wallet(10_000_000, 0, 0)
 
 
