@@ -202,7 +202,7 @@ class Queue:
         `finish` is needed. Nothing is kept for long of a job that is `of_batch`: its line and its answer are in
         Postgres.
         """
-        of_batch = of_batch or _is_batch(claim)
+        of_batch = of_batch or _takes_only_lines(claim)
         asked, keep_ms = (0, 1000 * BATCH_RUN_KEPT_S) if of_batch else (self._bytes.asked, self._keep_run_ms)
         return Ending(claim.queue, keep_ms, asked, self._bytes.kept, self._bytes.readers_ms)
 
@@ -287,7 +287,7 @@ class Queue:
 
     def _keep_ms(self, claim: Claim) -> int:
         """Milliseconds for which the data about an ended job is kept."""
-        return 1000 * BATCH_RUN_KEPT_S if _is_batch(claim) else self._keep_run_ms
+        return 1000 * BATCH_RUN_KEPT_S if _takes_only_lines(claim) else self._keep_run_ms
 
 
 async def _payload_of(job: Job | PackedJob) -> bytes:
@@ -300,5 +300,8 @@ async def _payload_of(job: Job | PackedJob) -> bytes:
     return payload
 
 
-def _is_batch(claim: Claim) -> bool:
+def _takes_only_lines(claim: Claim) -> bool:
+    """Whether all jobs of the claim's queue are lines of batches. The lane `flex` has single requests, too, so the run hash
+    of a line there that ends without an event is kept as long as that of a single request.
+    """
     return lane_of(claim.queue) == "batch"
