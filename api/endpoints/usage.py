@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from datetime import UTC, date, datetime
+from datetime import date
 from operator import attrgetter
 from typing import Annotated, Any, Literal, get_args
 
@@ -16,6 +16,7 @@ from api.formats.parsing import parse_query
 from api.http.lists import ROWS_AT_ONCE, LongList, batched
 from api.http.writing import answer
 from api.services import SERVICES, Services
+from shared import clock
 from shared.errors import InvalidRequest
 from shared.money import NanoUsd, nano_to_usd
 from shared.patterns import told_as
@@ -123,7 +124,7 @@ async def get_usage(request: web.Request) -> web.StreamResponse:
 async def usage_of(services: Services, account_id: str, query: UsageQuery, listing: LongList) -> UsageAnswer:
     """The account's usage. Raises `InvalidRequest`, `Overloaded` or `Unavailable`."""
     settings = services.settings
-    asked = _asked(query, datetime.now(UTC).date(), settings.usage_days_max)
+    asked = _asked(query, clock.utc_now().date(), settings.usage_days_max)
     if asked.may_be_long:
         await listing.step()
     rows_max = settings.usage_rows_max

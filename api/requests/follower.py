@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import math
-import time
 from datetime import datetime
 from typing import TYPE_CHECKING
 
 from api.requests.event_buffer import EVENT_BYTES, OWN_BYTES, EventBuffer
+from shared import clock
 from shared.errors import Expired, Overloaded, RebootError, Unavailable
 from shared.job import Done, Event, Failed, unpack_event
 from shared.queue.journal import Heard, Reading, read_on
@@ -148,7 +148,7 @@ class Follower:
         self._look_up |= bool(found.entries)  # read on as long as there are entries; then the live feed takes over
         if not found.entries and not found.alive:
             raise RequestLost(LOST)
-        if not found.entries and time.time() > self.overdue_at:
+        if not found.entries and clock.now_s() > self.overdue_at:
             raise RequestOverdue("The request did not end within its deadline: try again later.")
 
     async def _take_from_journal(self) -> Reading:

@@ -12,6 +12,7 @@ import structlog
 
 from api.requests.follower import DoorClosed, Follower, RequestLost, RequestOverdue
 from api.requests.log import find_answer, find_request
+from shared import clock
 from shared.answers import parts_of
 from shared.errors import UNKNOWN_END, Cancelled, EndUnknown, Gone, RebootError, error_body
 from shared.job import Done, Event, Failed, Served
@@ -181,7 +182,7 @@ class RequestEvents:
                 return await self._give_up(error, admitted, follower)
         except RebootError as unavailable:
             log.info("overdue request not buried yet", request_id=admitted.job.id, reason=unavailable.message)
-        follower.overdue_at = time.time() + self._settings.lease_s
+        follower.overdue_at = clock.now_s() + self._settings.lease_s
         return ()
 
     async def _as_logged(self, logged: LoggedRequest, follower: Follower) -> Sequence[Event]:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import NamedTuple
 
 import asyncpg
 import msgspec
 
-from shared import tokens
+from shared import clock, tokens
 from shared.errors import Conflict, InvalidApiKey, InvalidRequest, NotFound
 from shared.ledger.accounts import no_such_account
 from shared.money import NANO_PER_USD, USD_MAX, NanoUsd, nano_to_usd
@@ -230,10 +230,10 @@ async def rotate_key(
     account_id = (await _existing(pool, key_id)).account_id
     async with _making_keys(pool, account_id, by) as connection:
         old = await _existing(connection, key_id)
-        if not old.usable(datetime.now(UTC)):
+        if not old.usable(clock.utc_now()):
             raise InvalidRequest(f"Key {key_id} is revoked or expired: create a new one.")
         if successor := await connection.fetchval(SQL["successor"], key_id):
-            if (await _existing(connection, successor)).usable(datetime.now(UTC)):
+            if (await _existing(connection, successor)).usable(clock.utc_now()):
                 raise Conflict(f"Key {key_id} was rotated already: rotate the new one: {successor}.")
             raise Conflict(f"Key {key_id} was rotated already, to {successor}, which has ended: create a new one.")
         left = await connection.fetchval(SQL["take_limit"], key_id)
@@ -293,7 +293,7 @@ def _check(rules: KeyRules) -> None:
     if rules.limit is not None and not 0 <= rules.limit <= LIMIT_NANO_MAX:
         raise InvalidRequest(f"A spending limit is an amount from 0 to {USD_MAX} USD.")
     if rules.expires_at is not None:
-        _check_expiry(rules.expires_at, datetime.now(UTC))
+        _check_expiry(rules.expires_at, clock.utc_now())
 
 
 def _check_expiry(expires_at: datetime, now: datetime) -> None:

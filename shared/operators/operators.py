@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Literal, NamedTuple, get_args
 
 import asyncpg
 import msgspec
 
-from shared import tokens
+from shared import clock, tokens
 from shared.errors import Conflict, InvalidApiKey, InvalidRequest, NotFound
 from shared.operators.audit import Author, note
 from shared.settings import TURN_TIMEOUT_S
@@ -115,7 +115,7 @@ async def create_token(
     """
     if not scopes or set(scopes) - set(SCOPES):
         raise InvalidRequest(f"Scopes are a comma list of {', '.join(SCOPES)}.")
-    if expires_at is not None and expires_at <= datetime.now(UTC):
+    if expires_at is not None and expires_at <= clock.utc_now():
         raise InvalidRequest("The time of expiry has passed already.")
     minted = tokens.mint(PREFIX)
     async with in_turn(pool, SQL["lock"], operator, TURN_TIMEOUT_S) as connection:

@@ -9,13 +9,13 @@ worker that took over looks back at the journal first, and never calls the vendo
 from __future__ import annotations
 
 import asyncio
-import time
 from functools import partial
 from typing import TYPE_CHECKING
 
 import structlog
 from arq.worker import Retry
 
+from shared import clock
 from shared.catalogue.thinking import bills_to_the_end
 from shared.errors import Cancelled, Expired, ProviderError, RebootError, Unavailable
 from shared.job import Served
@@ -114,7 +114,7 @@ class Attempt:
             await self._end.cancelled()
 
     def _note_wait(self) -> None:
-        waited_s = max(0.0, time.time() - self._claim.due_ms / 1000)
+        waited_s = max(0.0, clock.now_s() - self._claim.due_ms / 1000)
         STAGE_SECONDS.labels("queued").observe(waited_s)
         if lane_of(self._claim.queue) == "interactive":
             LAST_MINUTE.waited(provider_of(self._claim.queue), waited_s)

@@ -6,12 +6,13 @@ left to that.
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 import asyncpg
 import structlog
 
+from shared import clock
 from shared.batches.queries import FILES
 from shared.batches.quota import LINE_BYTES
 from shared.stores.lock_numbers import Lock
@@ -48,12 +49,12 @@ async def _look_at(pool: asyncpg.Pool, row: asyncpg.Record, settings: Settings) 
     if row["state"] == "ready" and row["is_current"]:
         await pool.execute(FILES["count_again"], file_id)
     elif row["has_open_batch"]:
-        await _look_later(pool, file_id, datetime.now(UTC) + WHILE_A_BATCH_IS_OPEN, keeps=True)
+        await _look_later(pool, file_id, clock.utc_now() + WHILE_A_BATCH_IS_OPEN, keeps=True)
     elif needed_until is not None:
         await _for_each_page(pool, row, "empty_lines", settings)
         await _look_later(pool, file_id, needed_until, keeps=True)
     elif row["goes_with_day"]:
-        await _look_later(pool, file_id, datetime.now(UTC) + UNTIL_ITS_DAY_IS_GONE)
+        await _look_later(pool, file_id, clock.utc_now() + UNTIL_ITS_DAY_IS_GONE)
     else:
         await _for_each_page(pool, row, "delete_lines", settings)
         await _look_later(pool, file_id, None)
