@@ -93,15 +93,12 @@ class EndWriter:
         while not writing.done():
             with contextlib.suppress(asyncio.CancelledError):  # finish writing an end that has begun
                 await asyncio.wait({writing})
-        writing.result()
-        report_end(self._job, event, settlement, time.monotonic() - self._started)
+        report_end(self._job, *writing.result(), time.monotonic() - self._started)
 
-    async def _write(self, event: Done | Failed, settlement: Settlement) -> None:
+    async def _write(self, event: Done | Failed, settlement: Settlement) -> tuple[Done | Failed, Settlement]:
+        """Write the end, make sure that it is settled, and return it; a void request has another one. Raises `LeaseLost`."""
         try:
-            await self._writer.end(event, settlement)
-        except RequestVoid:
-            event, settlement = void(self._job, self._received, clock.utc_now())
-            await self._writer.end(event, settlement)
+            event, settlement = await self._journal(event, settlement)
         except LeaseLost:
             raise
         except Exception as error:
@@ -110,3 +107,12 @@ class EndWriter:
             raise EndNotWritten(self._job.id) from error
         self._lease.end()
         self._settler.keep(settlement)
+        return event, settlement
+
+    async def _journal(self, event: Done | Failed, settlement: Settlement) -> tuple[Done | Failed, Settlement]:
+        try:
+            await self._writer.end(event, settlement)
+        except RequestVoid:
+            event, settlement = void(self._job, self._received, clock.utc_now())
+            await self._writer.end(event, settlement)
+        return event, settlement

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import AsyncExitStack
 from dataclasses import replace
-from itertools import chain, repeat
+from itertools import chain, count, repeat
 from typing import Any
 
 import asyncpg
+import msgspec
 import pytest
 from arq.connections import ArqRedis
+from structlog.testing import capture_logs
 
 from shared.chat import Message
 from shared.errors import Unavailable
@@ -221,6 +224,40 @@ async def test_a_cancelled_request_whose_end_cannot_be_written_waits_for_the_nex
         await end_discarded(replace(runner, redis=next(clients)), lease)
 
     assert await _run_what_waits(ledger, endings, lua, redis_client, settings, discard, lease_s=0.5) == []
+    assert [type(event) for event in await read_journal(redis_client, job.id)] == [Failed]
+    assert await wallet(pool, account) == Wallet(10_000_000, 0, 0)
+
+
+async def test_a_void_request_whose_end_cannot_be_written_is_ended_by_the_next_claim(
+    ledger: Ledger,
+    endings: Endings,
+    queue: Queue,
+    lua: Scripts,
+    redis_client: ArqRedis,
+    settings: Settings,
+    pool: asyncpg.Pool,
+    new_account: NewAccount,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    account, job = await new_account(10_000_000), a_job(stream=False)
+    await _held(ledger, account, job.id)
+    await enqueue(queue, job)
+    call, numbers = lua.call, count()
+    settings = msgspec.structs.replace(settings, redis_patience_s=0.05)
+
+    async def void_and_then_away(name: str, *rest: Any) -> Any:
+        number = next(numbers) if name == "append" else None
+        if number == 0:
+            await queue.bury(job.id, OPENAI)
+        elif number is not None and number < 6:
+            await asyncio.sleep(0.01)
+            raise Unavailable("Redis is away.")
+        return await call(name, *rest)
+
+    monkeypatch.setattr(lua, "call", void_and_then_away)
+    with capture_logs() as logs:
+        await _run_what_waits(ledger, endings, lua, redis_client, settings, lease_s=0.5)
+    assert [line["charged_nano"] for line in logs if "charged_nano" in line] == [0]
     assert [type(event) for event in await read_journal(redis_client, job.id)] == [Failed]
     assert await wallet(pool, account) == Wallet(10_000_000, 0, 0)
 
