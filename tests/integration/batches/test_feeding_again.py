@@ -15,7 +15,8 @@ from shared.queue.queue import Queue
 from shared.settings import Settings
 from shared.stores.scripts import Scripts
 from tests.harness.builders import a_release, a_reservation
-from tests.integration.batches.batching import a_batch, a_batch_of, a_worker_serves, forget_other_batches
+from tests.integration.batches.batching import a_batch, a_batch_of, a_worker_serves
+from tests.integration.batches.conftest import MakeFeeder
 from tests.integration.conftest import NewAccount
 from tests.integration.jobs import OPENAI_BATCH, claim, room
 from workers.batches.feed import NOTHING_TO_FEED, BatchFeeder
@@ -26,18 +27,9 @@ BEHIND = "google-gemini-2.5-flash-lite"
 
 
 @pytest.fixture
-async def feeder(pool: Pool, redis_client: ArqRedis, queue: Queue, lua: Scripts, settings: Settings) -> BatchFeeder:
-    """Two calls of a model at a time. What other tests have left is not fed."""
-    await forget_other_batches(pool)
-    ours = msgspec.structs.replace(settings, batch_concurrency_start=2, batch_concurrency_max=2)
-    return BatchFeeder(
-        pool=pool,
-        client=redis_client,
-        queue=queue,
-        paces=Paces(lua, ours),
-        catalogue=load_catalogue(None),
-        settings=ours,
-    )
+def feeder(make_feeder: MakeFeeder) -> BatchFeeder:
+    """Two calls of a model at a time."""
+    return make_feeder(batch_concurrency_start=2, batch_concurrency_max=2)
 
 
 async def test_a_batch_at_its_vendors_pace_is_looked_at_again_as_soon_as_one_of_its_lines_may_have_ended(

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import msgspec
 import pytest
 from arq.connections import ArqRedis
 from asyncpg import Pool
 
-from shared.catalogue.models import load_catalogue
 from shared.job import arq_deserializer, unpack_job
 from shared.ledger.ledger import Ledger
 from shared.queue.heartbeat import Heartbeat, announce
@@ -16,7 +14,8 @@ from shared.settings import Settings
 from shared.stores import keys
 from shared.stores.scripts import Scripts
 from tests.harness.builders import a_reservation, a_settlement
-from tests.integration.batches.batching import a_batch, forget_other_batches
+from tests.integration.batches.batching import a_batch
+from tests.integration.batches.conftest import MakeFeeder
 from tests.integration.conftest import NewAccount
 from tests.integration.jobs import claim, room
 from workers.batches.feed import BatchFeeder
@@ -28,20 +27,11 @@ FLEX, BATCH = keys.queue("openai", "flex"), keys.queue("openai", "batch")
 
 
 @pytest.fixture
-async def feeder(pool: Pool, redis_client: ArqRedis, queue: Queue, lua: Scripts, settings: Settings) -> BatchFeeder:
-    """With a worker of ten slots. What other tests have left is not fed."""
-    await forget_other_batches(pool)
+async def feeder(make_feeder: MakeFeeder, redis_client: ArqRedis) -> BatchFeeder:
+    """With a worker of ten slots."""
     worker = Heartbeat(id="wrk_a", queues=(BATCH, FLEX), claims=(BATCH, FLEX), services=(), slots=10, running=0)
     await announce(redis_client, worker, 60)
-    ours = msgspec.structs.replace(settings, batch_window_per_slot=1.0, flex_slots_percent=40)
-    return BatchFeeder(
-        pool=pool,
-        client=redis_client,
-        queue=queue,
-        paces=Paces(lua, ours),
-        catalogue=load_catalogue(),
-        settings=ours,
-    )
+    return make_feeder(batch_window_per_slot=1.0, flex_slots_percent=40)
 
 
 async def test_lines_at_flex_are_held_at_its_price_and_wait_in_its_lane_and_others_as_ever(

@@ -6,10 +6,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import pytest
 from arq.connections import ArqRedis
 from asyncpg import Pool
@@ -21,9 +21,6 @@ from shared.batches.results import Result
 from shared.catalogue.models import load_catalogue
 from shared.chat import NO_TOOLS, ImagePart, ImageUrl, Message, Sampling
 from shared.ledger.ledger import Ledger
-from shared.queue.queue import Queue
-from shared.settings import Settings
-from shared.stores.scripts import Scripts
 from tests.harness.builders import a_reservation
 from tests.integration.batches.batching import (
     MODEL,
@@ -32,13 +29,12 @@ from tests.integration.batches.batching import (
     a_worker_serves,
     all_results,
     an_ask,
-    forget_other_batches,
     the_end_of,
 )
+from tests.integration.batches.conftest import MakeFeeder
 from tests.integration.books import assert_books_balance
 from tests.integration.conftest import NewAccount
 from workers.batches.feed import BatchFeeder
-from workers.upstreams.paces import Paces
 
 RICH = 10**12
 PICTURE = Message("user", [ImagePart(ImageUrl("data:image/png;base64,AAAA"))])
@@ -58,26 +54,11 @@ ToFeeder = Callable[..., BatchFeeder]
 
 
 @pytest.fixture
-async def to_feeder(
-    pool: Pool, redis_client: ArqRedis, queue: Queue, lua: Scripts, settings: Settings, tmp_path: Path
-) -> ToFeeder:
-    """Makes a feeder with `OVERLAY` and other settings. What other tests have left is not fed."""
-    await forget_other_batches(pool)
+async def to_feeder(make_feeder: MakeFeeder, redis_client: ArqRedis, tmp_path: Path) -> ToFeeder:
+    """Makes a feeder with `OVERLAY` and other settings."""
     await a_worker_serves(redis_client, slots=10)
     (tmp_path / "overlay.toml").write_text(OVERLAY)
-
-    def make(**changes: object) -> BatchFeeder:
-        ours = msgspec.structs.replace(settings, **({"batch_model_unknown_s": 0.001} | changes))
-        return BatchFeeder(
-            pool=pool,
-            client=redis_client,
-            queue=queue,
-            paces=Paces(lua, ours),
-            catalogue=load_catalogue(tmp_path / "overlay.toml"),
-            settings=ours,
-        )
-
-    return make
+    return partial(make_feeder, load_catalogue(tmp_path / "overlay.toml"), batch_model_unknown_s=0.001)
 
 
 async def _results(pool: Pool, batch: Batch) -> list[Result]:
@@ -205,18 +186,10 @@ async def test_labels_that_postgres_does_not_keep_do_not_keep_a_line_from_being_
 
 
 async def test_prices_that_rise_after_the_upload_stop_one_line_and_no_vendor(
-    pool: Pool, redis_client: ArqRedis, queue: Queue, lua: Scripts, settings: Settings, new_account: NewAccount
+    make_feeder: MakeFeeder, pool: Pool, redis_client: ArqRedis, new_account: NewAccount
 ) -> None:
-    await forget_other_batches(pool)
     await a_worker_serves(redis_client, slots=10)
-    feeder = BatchFeeder(
-        pool=pool,
-        client=redis_client,
-        queue=queue,
-        paces=Paces(lua, settings),
-        catalogue=load_catalogue(None, price_factor=Decimal(10**8)),
-        settings=settings,
-    )
+    feeder = make_feeder(load_catalogue(None, price_factor=Decimal(10**8)))
     dear = await a_batch(pool, await new_account(RICH), "openai", model="openai-o1")
     await a_batch(pool, await new_account(RICH), "openai", model="amazon-nova-micro")
     assert await feeder.feed("openai") == (2, True)

@@ -26,24 +26,21 @@ from shared.queue.queue import Queue
 from shared.runtime.tasks import background_tasks
 from shared.settings import Settings
 from shared.stores import keys
-from shared.stores.scripts import Scripts
 from tests.integration.batches.batching import (
     a_batch,
     a_batch_of,
     a_worker_serves,
     an_item,
     feed,
-    forget_other_batches,
     the_end_of,
 )
+from tests.integration.batches.conftest import MakeFeeder
 from tests.integration.books import Wallet, wallet
 from tests.integration.conftest import NewAccount
 from tests.integration.jobs import OPENAI_BATCH, room
-from workers.batches.feed import BatchFeeder
 from workers.batches.finish import BatchFinisher
 from workers.request.billing import Received
 from workers.request.past import look_back, note_calls
-from workers.upstreams.paces import Paces
 
 SETTLED_S = 20.0
 
@@ -176,24 +173,18 @@ async def test_a_lost_line_with_a_chain_is_enqueued_again_as_it_was(
     finisher: BatchFinisher,
     pool: Pool,
     redis_client: ArqRedis,
-    queue: Queue,
-    lua: Scripts,
-    ours: Settings,
+    make_feeder: MakeFeeder,
     new_account: NewAccount,
     passed: tuple[str, ...],
     limit: int | None,
 ) -> None:
     """With the output limits that each of its models has."""
     account = await new_account(10**12)
-    await forget_other_batches(pool)
     await a_worker_serves(redis_client, slots=10)
     ask = Ask(FIRST, [Message("user", "Hello")], Sampling(), NO_TOOLS, limit)
     others = (AskedElse(SECOND, Sampling()),)
     await a_batch_of(pool, account, pack_ask(msgspec.structs.replace(ask, others=others, passed=passed)))
-    feeder = BatchFeeder(
-        pool=pool, client=redis_client, queue=queue, paces=Paces(lua, ours), catalogue=load_catalogue(), settings=ours
-    )
-    assert await feeder.feed("openai") == (1, True)
+    assert await make_feeder().feed("openai") == (1, True)
     (name,) = [name async for name in redis_client.scan_iter(f"{job_key_prefix}*")]
     before = await _job_in(redis_client, name)
     assert [one.model.name for one in before.fallbacks] == [SECOND]

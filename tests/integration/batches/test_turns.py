@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import msgspec
 import pytest
 from arq.connections import ArqRedis
 from asyncpg import Pool
 
 from shared.batches.queries import BATCHES
-from shared.catalogue.models import load_catalogue
 from shared.ledger.ledger import Ledger
-from shared.queue.queue import Queue
 from shared.settings import Settings
 from shared.stores.scripts import Scripts
 from tests.harness.builders import a_release, a_reservation
 from tests.integration.batches.batching import (
     a_batch,
     a_worker_serves,
-    forget_other_batches,
     many_batches,
 )
+from tests.integration.batches.conftest import MakeFeeder
 from tests.integration.conftest import NewAccount
 from workers.batches import turns
 from workers.batches.feed import BatchFeeder, Round
@@ -33,20 +30,10 @@ SELECT 'batch_' || number, 'openai', 1, 'acc_' || number % 100 FROM generate_ser
 
 
 @pytest.fixture
-async def feeder(pool: Pool, redis_client: ArqRedis, queue: Queue, lua: Scripts, settings: Settings) -> BatchFeeder:
-    """With a window of ten lines. What other tests have left is not fed."""
-    await forget_other_batches(pool)
+async def feeder(make_feeder: MakeFeeder, redis_client: ArqRedis) -> BatchFeeder:
+    """With a window of ten lines."""
     await a_worker_serves(redis_client, slots=10)
-    return _a_feeder(pool, redis_client, queue, lua, settings, window=10)
-
-
-def _a_feeder(
-    pool: Pool, client: ArqRedis, queue: Queue, lua: Scripts, settings: Settings, *, window: int
-) -> BatchFeeder:
-    ours = msgspec.structs.replace(settings, batch_window_max=window)
-    return BatchFeeder(
-        pool=pool, client=client, queue=queue, paces=Paces(lua, ours), catalogue=load_catalogue(), settings=ours
-    )
+    return make_feeder(batch_window_max=10)
 
 
 async def _fed_and_ended(pool: Pool, ledger: Ledger, feeder: BatchFeeder) -> list[str]:
@@ -97,16 +84,10 @@ async def test_more_batches_of_an_account_than_a_round_looks_at_take_turns(
 
 
 async def test_with_room_for_one_line_each_account_has_one_in_its_turn(
-    feeder: BatchFeeder,
-    pool: Pool,
-    redis_client: ArqRedis,
-    queue: Queue,
-    lua: Scripts,
-    settings: Settings,
-    ledger: Ledger,
-    new_account: NewAccount,
+    make_feeder: MakeFeeder, pool: Pool, redis_client: ArqRedis, ledger: Ledger, new_account: NewAccount
 ) -> None:
-    feeder = _a_feeder(pool, redis_client, queue, lua, settings, window=1)
+    await a_worker_serves(redis_client, slots=10)
+    feeder = make_feeder(batch_window_max=1)
     accounts = [await new_account(RICH) for _ in range(3)]
     for account in accounts:
         await a_batch(pool, account, *["openai"] * 4)
