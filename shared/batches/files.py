@@ -153,7 +153,7 @@ async def abandon_upload(pool: asyncpg.Pool, file: File) -> None:
 
 async def delete_unused_file(pool: asyncpg.Pool, file: File, settings: Settings) -> None:
     """Delete a file from which no batch was created. If this raises `Unavailable`, the file is deleted when it expires."""
-    await value_of(pool, FILES["delete"], file.id, file.account_id, settings.batch_days_kept, LINE_BYTES)
+    await _delete(pool, file.account_id, file.id, settings)
 
 
 async def find_file(pool: asyncpg.Pool, account_id: str, file_id: str) -> File:
@@ -200,5 +200,10 @@ async def delete_file(pool: asyncpg.Pool, account_id: str, file_id: str, setting
     Raises `NotFound` or `Gone`, or `Conflict` while a batch needs the file.
     """
     file = await find_file(pool, account_id, file_id)
-    if not await value_of(pool, FILES["delete"], file.id, account_id, settings.batch_days_kept, LINE_BYTES):
+    if not await _delete(pool, account_id, file.id, settings):
         raise Conflict("A batch that has not ended needs this file: cancel the batch, or wait for its end.")
+
+
+async def _delete(pool: asyncpg.Pool, account_id: str, file_id: str, settings: Settings) -> bool:
+    """False if an open batch needs the file, or if there is no such file."""
+    return bool(await value_of(pool, FILES["delete"], file_id, account_id, settings.batch_days_kept, LINE_BYTES))

@@ -29,7 +29,7 @@ def asks_of(line: Ask) -> Iterator[Ask]:
         yield msgspec.structs.replace(line, model=other.model, sampling=sampling)
 
 
-def behind(line: Ask, others: Sequence[Candidate], chain: Sequence[PinnedModel]) -> dict[str, Any]:
+def fallback_fields(line: Ask, others: Sequence[Candidate], chain: Sequence[PinnedModel]) -> dict[str, Any]:
     """The fields of a job that has fallback models, with the prices and limits of its admission."""
     promised = {one.model: one for one in chain}
     fallbacks = (

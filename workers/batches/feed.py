@@ -78,8 +78,8 @@ class BatchFeeder:
         self._turns = {feed: Turns(feed) for feed in FEEDS}
         items, alerted = ItemMaker(catalogue, settings), dict[str, bool]()
         self._lines = {
-            feed: BatchLines(own, pool=pool, queue=queue, items=items, settings=settings, alerted=alerted)
-            for feed, own in self._windows.items()
+            feed: BatchLines(window, pool=pool, queue=queue, items=items, settings=settings, alerted=alerted)
+            for feed, window in self._windows.items()
         }
 
     async def run(self, feeds: Sequence[Feed]) -> None:
@@ -111,11 +111,11 @@ class BatchFeeder:
             return await self._feed_page(feed, page, window)
 
     async def _feed_page(self, feed: Feed, page: Page, window: Window) -> Round:
-        turns, own, lines = self._turns[feed], self._windows[feed], self._lines[feed]
+        turns, feed_window, lines = self._turns[feed], self._windows[feed], self._lines[feed]
         batches_max = window.free_bytes // self._settings.batch_line_bytes_max
         if not window.free or not batches_max:
             return Round(0, busy=True)
-        waits = {cursor: await own.wait_of(cursor, window) for cursor in page.cursors if cursor.ready}
+        waits = {cursor: await feed_window.wait_of(cursor, window) for cursor in page.cursors if cursor.ready}
         counts = _counts([cursor for cursor, wait in waits.items() if wait is Wait.NOT_AT_ALL], window)
         chosen = _least_first(counts, window.running)[:batches_max]
         turns.passed(page, chosen)

@@ -26,7 +26,7 @@ from shared.ledger.pinned_price import PinnedPrice, price_of
 from shared.ledger.rows import Reservation
 from shared.ledger.settlement import BatchLine
 from shared.money import COST_MAX, NanoUsd
-from workers.batches.chains import Candidate, asks_of, behind
+from workers.batches.chains import Candidate, asks_of, fallback_fields
 
 if TYPE_CHECKING:
     import asyncpg
@@ -186,7 +186,7 @@ class ItemMaker:
         (model, ask), *others = self._chain(line, tier_of(row["feed"]))
         model = msgspec.structs.replace(model, price=price_of(row))
         chain = row["chain"] and chain_from_json(row["chain"])
-        more = behind(line, others, chain or ())
+        more = fallback_fields(line, others, chain or ())
         asked = line if any(more.values()) else ask
         return _job(row["request_id"], row["account_id"], model, asked, dict(row), **more)
 
@@ -227,7 +227,7 @@ def job_of(item: Item, hold_nano: NanoUsd) -> Job:
     granted = msgspec.structs.asdict(reservation) | {"hold_nano": hold_nano}
     if reservation.chain:
         granted["output_limit"] = reservation.chain[len(reservation.chain) - len(item.others) - 1].output_limit
-    more = behind(item.ask, item.others, reservation.chain or ())
+    more = fallback_fields(item.ask, item.others, reservation.chain or ())
     return _job(reservation.id, reservation.account_id, item.model, item.ask, granted, **more)
 
 

@@ -53,8 +53,8 @@ class Allowed(NamedTuple):
 class Places:
     """The places that the vendors' paces leave for the lines of one batch, by model."""
 
-    def __init__(self, own: FeedWindow, window: Window) -> None:
-        self._own = own
+    def __init__(self, feed_window: FeedWindow, window: Window) -> None:
+        self._feed_window = feed_window
         self._window = window
         self._left: dict[str, int] = {}
 
@@ -62,7 +62,7 @@ class Places:
         """Take a place of the first of the line's models that has one. If none has, the condition for which the line waits:
         its own model, if no other can be called. Raises `Unavailable`.
         """
-        names = self._own.callable_of([line.model, *(other.model for other in line.others)], self._window)
+        names = self._feed_window.callable_of([line.model, *(other.model for other in line.others)], self._window)
         for name in names:
             if name not in self._left:
                 self._left[name] = await self._free_of(name, line.model.name)
@@ -73,19 +73,21 @@ class Places:
         return None
 
     async def _free_of(self, name: str, first: str) -> int:
-        """The free places of a model. All lines of a line's `first` model may still go on with this fallback model."""
+        """The free places of a model. For a fallback model, lines under way on the line's `first` model count, too, because
+        they may go on with it.
+        """
         may_come = self._window.running.models[first] if name != first else 0
-        return (await self._own.may_feed(name, self._window)).lines - may_come
+        return (await self._feed_window.may_feed(name, self._window)).lines - may_come
 
 
 class BatchLines:
-    """The lines of one feed's batches. `own` is the feed's window. `alerted` says by the id of a batch whether an operator
-    was alerted to it; all feeds share it.
+    """The lines of one feed's batches. `alerted` says by the id of a batch whether an operator was alerted to it; all feeds
+    share it.
     """
 
     def __init__(
         self,
-        own: FeedWindow,
+        feed_window: FeedWindow,
         *,
         pool: asyncpg.Pool,
         queue: Queue,
@@ -93,7 +95,7 @@ class BatchLines:
         settings: Settings,
         alerted: dict[str, bool],
     ) -> None:
-        self._own = own
+        self._feed_window = feed_window
         self._pool = pool
         self._queue = queue
         self._items = items
@@ -116,21 +118,23 @@ class BatchLines:
                 reason=type(error).__name__,
                 exc_info=not isinstance(error, asyncpg.PostgresError),
             )
-            self._own.defer(cursor, WaitsFor(), window.running.accounts[cursor.account_id])
+            self._feed_window.defer(cursor, WaitsFor(), window.running.accounts[cursor.account_id])
             return Fed(0, soon=False)
 
     async def _feed_batch(self, cursor: Cursor, count: int, bytes_max: int, window: Window) -> Fed:
-        self._own.let_go(cursor)
+        self._feed_window.let_go(cursor)
         stored = await self._next_lines(cursor, count, bytes_max)
         lines, waits_for = await self._allowed(cursor, stored, window)
         window.running.models.update(line.model.name for line in lines if isinstance(line, Item))
         fed = await self._hold_and_enqueue(cursor, lines, window) if lines else Fed(0, soon=False)
-        if waits_for is None or fed.lines < len(lines):
+        if waits_for is None or fed.lines < len(
+            lines
+        ):  # if fewer were fed, something else than `waits_for` stopped them
             return fed
-        self._own.defer(cursor, waits_for, window.running.accounts[cursor.account_id])
+        self._feed_window.defer(cursor, waits_for, window.running.accounts[cursor.account_id])
         if waits_for.model is None:
             return fed
-        return Fed(fed.lines, (await self._own.may_feed(waits_for.model, window)).soon)
+        return Fed(fed.lines, (await self._feed_window.may_feed(waits_for.model, window)).soon)
 
     async def _next_lines(self, cursor: Cursor, count: int, bytes_max: int) -> list[StoredLine]:
         rows = await self._pool.fetch(
@@ -143,7 +147,7 @@ class BatchLines:
     async def _allowed(self, cursor: Cursor, stored: Sequence[StoredLine], window: Window) -> Allowed:
         """The lines up to the first one that waits. A line that cannot be run waits for nothing, and fails."""
         lines: list[Item | Unfit] = []
-        places = Places(self._own, window)
+        places = Places(self._feed_window, window)
         for one in stored:
             line = self._items.make(cursor, one)
             if isinstance(line, Item):
@@ -171,7 +175,7 @@ class BatchLines:
         if taken.outcome in {"credit", "key_limit"}:
             await self._pause_unless_something_runs(cursor, taken)
         if taken.outcome in {"credit", "key_limit", "in_flight"}:
-            self._own.defer(cursor, WaitsFor(), running + len(taken.jobs))
+            self._feed_window.defer(cursor, WaitsFor(), running + len(taken.jobs))
         return Fed(len(taken.jobs) + len(taken.unfit), soon=running > 0 and taken.outcome != NOT_NOW)
 
     def _tell_of(self, cursor: Cursor, unfit: list[Unfit]) -> None:
