@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
-from api.http.rates import tell_left
+from api.http.rates import tell_remaining
 from api.requests.new_request import Admitted, NewRequest
 from api.services import Services
 from shared import clock
@@ -73,10 +73,10 @@ async def submit_for(request: web.Request, services: Services, new: NewRequest) 
         admitted = await _submit(services, new)
     except RateLimited as error:
         if new.key.rpm:
-            tell_left(request, 0, error.retry_after_s or 0)
+            tell_remaining(request, 0, error.retry_after_s or 0)
         raise
     if new.key.rpm and isinstance(admitted, Admitted):
-        tell_left(request, *admitted.rate)
+        tell_remaining(request, *admitted.rate)
     return admitted
 
 

@@ -59,7 +59,7 @@ class Reply:
         said = self._wanted.at_once(self._request[REQUEST_ID], self._first)
         return await answer(self._request, said, self._owner, headers=headers)
 
-    async def relay(self, events: AsyncIterator[Event]) -> web.StreamResponse:
+    async def answer_with(self, events: AsyncIterator[Event]) -> web.StreamResponse:
         """The reply made of the request's events, as a stream if the caller wants one."""
         return await (self._stream(events) if self._wanted.stream else self._whole(events))
 

@@ -71,7 +71,7 @@ async def serve_for(
                 services.custody.watch(admitted)
                 return await reply.at_once("queued", respond_async=respond_async)
             follower.when_left = partial(leave, services, admitted, follower)
-            return await reply.relay(services.request_events.of(admitted, follower))
+            return await reply.answer_with(services.request_events.of(admitted, follower))
 
 
 def _turn(services: Services, key: ApiKey, size: int) -> AbstractAsyncContextManager[None]:
@@ -104,7 +104,7 @@ async def _serve_repeat(
     with follower_of(services, key, logged.id) as follower:
         if again:
             follower.when_left = partial(leave, services, again, follower)
-        return await reply.relay(await earlier_events(services, logged, follower, again))
+        return await reply.answer_with(await earlier_events(services, logged, follower, again))
 
 
 def _watch_over(services: Services, logged: LoggedRequest, wanted: Wanted) -> None:

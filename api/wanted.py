@@ -19,7 +19,7 @@ from api.http.state import ASKED_BY, REQUEST_ID
 from api.requests.fallbacks import Chain, chain_of, served_now
 from api.requests.log import find_repeated
 from api.requests.model_check import at_tier, fit_to_model, with_nearest
-from api.requests.model_names import listed_at, understood
+from api.requests.model_names import asked_in, listed_at
 from api.requests.new_request import UNLIMITED, Admitted, NewRequest
 from api.requests.question import Question, packed
 from api.services import SERVICES, Services
@@ -83,15 +83,15 @@ async def understand(request: web.Request, key: ApiKey, body: Body, parse: Calla
     admitted before. Between the steps of a large body other requests get their turn.
     """
     services = request.app[SERVICES]
-    async with services.bodies.turn(body.size) as pace:
-        asked = understood(body.take(), parse, services.catalogue, listed_at(request.path))
+    async with services.bodies.turn(body.size) as pauses:
+        asked = asked_in(body.take(), parse, services.catalogue, listed_at(request.path))
         asked = without_query(asked, request.query)
-        await pace.pause()
+        await pauses.pause()
         repeatable_by = idempotency_key(request)
         fingerprint = asked.fingerprint() if repeatable_by else None
-        await pace.pause()
+        await pauses.pause()
         fitted = await _fit_whole(request, asked, key, body, is_repeatable=repeatable_by is not None)
-        await pace.pause()
+        await pauses.pause()
         wanted = _wanted(fitted, fingerprint, services)
     if repeatable_by and fingerprint:
         wanted.repeats = await find_repeated(services.pool, key.account_id, repeatable_by, fingerprint)

@@ -68,7 +68,7 @@ async def run(settings: Settings) -> None:
         ledger = Ledger(stores.pool, settings)
         endings = Endings(stores.pool, settings, ledger.distrust_connections)
         records = SettledRecords(scripts, settings)
-        settler = Settler(ledger, group, retry_s=settings.settle_retry_s, on_committed=records.forget)
+        settler = Settler(ledger, group, retry_s=settings.settle_retry_s, on_committed=records.put_aside)
         queue = Queue.of(settings, scripts)
         states = States([one.name for one in vendors.rows], UpstreamStates(scripts, settings))
         paces = Paces(scripts, settings, states.unavailable_for_s)

@@ -15,12 +15,12 @@ from workers.providers.credentials import environment_of, variables_of
 if TYPE_CHECKING:
     from shared.catalogue.upstreams import Upstream, Upstreams
     from shared.secret_files import SecretEnvironment
-    from workers.providers.loading import Held
+    from workers.providers.loading import LoadedApis
 
 log = structlog.get_logger(__name__)
 
 
-def tell_of_missing(upstreams: Iterable[Upstream], known: Upstreams, providers: set[str], held: Held) -> None:
+def tell_of_missing(upstreams: Iterable[Upstream], known: Upstreams, providers: set[str], held: LoadedApis) -> None:
     """Log which rows of the overlay are not called, because the variables of their keys are not set."""
     rows = [one for one in upstreams if one in known.rows or one.key_variable]
     for row in rows:
@@ -41,10 +41,10 @@ class VendorKeys:
 
     def __init__(
         self,
-        held: Held,
+        held: LoadedApis,
         environment: SecretEnvironment,
         upstreams: Sequence[Upstream],
-        load: Callable[[Mapping[str, str]], Held],
+        load: Callable[[Mapping[str, str]], LoadedApis],
         *,
         look_every_s: float,
         calls_end_after_s: float,
@@ -123,7 +123,7 @@ class VendorKeys:
         for name in changed:
             await self._on_changed(name)
 
-    async def _close_later(self, held: Held) -> None:
+    async def _close_later(self, held: LoadedApis) -> None:
         try:
             await asyncio.sleep(self._calls_end_after_s)
         finally:

@@ -18,7 +18,7 @@ from shared.secret_files import SecretEnvironment
 from shared.settings import Settings, SettingsError
 from shared.stores import redis_client
 from shared.vendors import SECRETS
-from workers.providers.loading import Held, load_upstreams
+from workers.providers.loading import LoadedApis, load_upstreams
 from workers.providers.protocol import Limits
 from workers.vendor_keys import VendorKeys, tell_of_missing
 
@@ -49,7 +49,7 @@ class Vendors:
 
     models: Sequence[Model]
     upstreams: Upstreams
-    held: Held
+    held: LoadedApis
     environment: SecretEnvironment
     keys: VendorKeys
 
@@ -113,7 +113,7 @@ def _environment(upstreams: Sequence[Upstream]) -> SecretEnvironment:
         raise SettingsError(str(error)) from None
 
 
-def _load(settings: Settings, upstreams: Sequence[Upstream], environment: Mapping[str, str]) -> Held:
+def _load(settings: Settings, upstreams: Sequence[Upstream], environment: Mapping[str, str]) -> LoadedApis:
     limits = Limits(
         connections=settings.worker_slots,
         connect_s=settings.connect_timeout_s,

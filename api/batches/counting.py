@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING
 
-from api.http.rates import tell_left, tell_limit
+from api.http.rates import tell_limit, tell_remaining
 from api.http.state import REQUEST_ID
 from shared.errors import RateLimited, Unavailable
 
@@ -36,10 +36,10 @@ class Counting:
         try:
             state = await self._services.queue.count(self._request[REQUEST_ID], key_id=self._key.id, rpm=self._key.rpm)
         except RateLimited as error:
-            tell_left(self._request, 0, error.retry_after_s or 0)
+            tell_remaining(self._request, 0, error.retry_after_s or 0)
             raise
         self._done = True
-        tell_left(self._request, *state)
+        tell_remaining(self._request, *state)
 
     async def made(self) -> None:
         """Count a batch that was created, even if its Idempotency-Key was known when the upload began. This call

@@ -11,7 +11,7 @@ from api.formats.anthropic import chat as anthropic
 from api.formats.native.answers import json_bytes
 from api.formats.wishes import ignored_header, without_query
 from api.requests.model_check import fit_to_model
-from api.requests.model_names import V1_LISTED_AT, understood
+from api.requests.model_names import V1_LISTED_AT, asked_in
 from api.services import SERVICES
 from api.serving import serve
 from shared.input_tokens import estimated_input
@@ -41,7 +41,7 @@ async def post_count_tokens(request: web.Request) -> web.Response:
     key = await services.authenticator.authenticate(request.headers, "inference")
     with await services.bodies.read_json(request, key.account_id) as body:
         async with services.bodies.turn(body.size):
-            asked = understood(body.take(), anthropic.parse_count, services.catalogue, V1_LISTED_AT)
+            asked = asked_in(body.take(), anthropic.parse_count, services.catalogue, V1_LISTED_AT)
             model = services.catalogue.serving(asked.model, V1_LISTED_AT)
             asked = without_query(asked, request.query)
             asked, model = fit_to_model(asked, model, services.settings, strict=key.strict)

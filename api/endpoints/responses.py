@@ -23,7 +23,7 @@ from api.http.state import REQUEST_ID
 from api.http.writing import answer, room_for
 from api.requests.log import find_request
 from api.requests.model_check import fit_to_model
-from api.requests.model_names import V1_LISTED_AT, understood
+from api.requests.model_names import V1_LISTED_AT, asked_in
 from api.requests.stored import Stored, bytes_stored, find_input, find_stored, input_bytes, own_id, standing_of, unknown
 from api.requests.streaming import send_stream
 from api.services import SERVICES, Services
@@ -143,7 +143,7 @@ async def post_input_tokens(request: web.Request) -> web.Response:
     key = await services.authenticator.authenticate(request.headers, "inference")
     with await services.bodies.read_json(request, key.account_id) as body:
         async with services.bodies.turn(body.size):
-            asked = understood(body.take(), parse_response, services.catalogue, V1_LISTED_AT)
+            asked = asked_in(body.take(), parse_response, services.catalogue, V1_LISTED_AT)
             asked = await services.conversations.whole(without_query(asked, request.query), key.account_id, body)
             model = services.catalogue.serving(asked.model, V1_LISTED_AT)
             asked, model = fit_to_model(asked, model, services.settings, strict=key.strict)

@@ -12,7 +12,7 @@ def tell_limit(request: web.Request, rpm: int) -> None:
     request[RATE_HEADERS] = {"x-ratelimit-limit-requests": str(rpm)}
 
 
-def tell_left(request: web.Request, remaining: int, reset_s: float) -> None:
+def tell_remaining(request: web.Request, remaining: int, reset_s: float) -> None:
     """Tell the caller how many requests the key may still make, and in how many seconds its limit is full again."""
     request[RATE_HEADERS] |= {
         "x-ratelimit-remaining-requests": str(remaining),

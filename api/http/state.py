@@ -21,7 +21,9 @@ READS = web.AppKey("reads", ReadTurns)
 REFUSAL_PACE = web.AppKey("refusal_pace", RefusalPace)
 """The pace at which accounts are refused."""
 HELD_STREAMS = web.AppKey("held_streams", GrowingRoom)
-"""Room for streams that keep what they sent until their end, by account. The keys below hold values of one request."""
+"""Room for streams that keep what they sent until their end, by account."""
+
+# of one request
 ASKED_BY = web.RequestKey("asked_by", str)
 """The account whose body is read, once its key is known."""
 RATE_HEADERS = web.RequestKey("rate_headers", dict[str, str])

@@ -37,7 +37,7 @@ class AnswerHeaders(msgspec.Struct, frozen=True):
         return {"Cache-Control": "no-store", **self.more} if self.has_chain else self.of_first(model)
 
     def of_first(self, model: str, fitted: ChainModel | None = None) -> dict[str, str]:
-        """The headers of an answer whose caller does not wait; `model` is asked first."""
+        """The headers of an answer by `model`, or of one whose model is asked first; `fitted` is its place in the chain."""
         ignored, name = (fitted.ignored, fitted.name) if fitted else (self.ignored, self.model)
         headers = {"x-output-limit": str(self.limits[model]), "Cache-Control": "no-store", **ignored_header(ignored)}
         if model != name and (fitted or not self.has_chain):

@@ -35,7 +35,7 @@ def listed_at(path: str) -> str:
     return V1_LISTED_AT if path.startswith("/v1/") else LISTED_AT
 
 
-def understood(body: bytes, parse: Callable[[bytes], Asked], catalogue: Catalogue, route: str) -> Asked:
+def asked_in(body: bytes, parse: Callable[[bytes], Asked], catalogue: Catalogue, route: str) -> Asked:
     """The request in `body`, with the model's public name. An unknown name in a body without fault is kept, because the
     body may repeat a request whose model has left the catalogue; looking the model up refuses it otherwise.
     """

@@ -66,15 +66,15 @@ class Admitted(msgspec.Struct, frozen=True):
 
 
 def reservation_of(request: NewRequest, settings: Settings) -> Reservation:
-    """The request to the ledger for a hold of the most that the request can cost."""
+    """The reservation of the most that the request can cost."""
     model = request.model
     created = created_at(request.id)
     deadline = created + timedelta(seconds=settings.deadline_s(model.service_tier))
     chain = request.chain.pinned(request.max_tokens, settings) if request.chain else None
-    wanted, floor = output_limit(request.model, request.max_tokens, settings)
+    limit, floor = output_limit(request.model, request.max_tokens, settings)
     if chain:
-        wanted = max(one.output_limit for one in chain)
-        floor = min(wanted, settings.output_limit_floor)
+        limit = max(one.output_limit for one in chain)
+        floor = min(limit, settings.output_limit_floor)
     return Reservation(
         id=request.id,
         created_at=created,
@@ -88,7 +88,7 @@ def reservation_of(request: NewRequest, settings: Settings) -> Reservation:
         stream=request.stream,
         **pinned(model.price, model.price_version, request.question.input_bound, request.question.writes),
         input_bound=request.question.input_bound,
-        output_limit=wanted,
+        output_limit=limit,
         output_floor=floor,
         deadline_at=deadline,
         expires_at=deadline + timedelta(seconds=2 * settings.lease_s + settings.hold_grace_s),

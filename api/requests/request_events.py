@@ -168,7 +168,7 @@ class RequestEvents:
         """The error, once it is certain that nothing is charged; otherwise the events with which the request ended."""
         job = admitted.job
         try:
-            if await self._submitter.give_up(admitted, error):
+            if await self._submitter.take_back(admitted, error):
                 return [Failed(error.body())]
             return await self._as_logged(await find_request(self._pool, job.account_id, job.id), follower)
         except RebootError as unknown:

@@ -75,7 +75,7 @@ class Submitter:
         then the same request. The caller must shield this call from cancellation.
         """
         self._refuse_if_known(request)
-        reservation = await self._ledger.put_aside(reservation_of(request, self._settings))
+        reservation = await self._ledger.write_large_input(reservation_of(request, self._settings))
         grant = await self._hold(reservation)
         if isinstance(grant, Repeat):
             return grant
@@ -95,7 +95,7 @@ class Submitter:
                 grant = await self._reserve(reservation)
         except RebootError as error:
             if isinstance(error, Unavailable):  # the hold may have been committed nevertheless
-                self._settler.keep(Settlement.uncharged(reservation.id, reservation.account_id, error))
+                self._settler.settle_soon(Settlement.uncharged(reservation.id, reservation.account_id, error))
             self._forget_written(reservation)
             raise
         if isinstance(grant, Repeat):
@@ -146,7 +146,7 @@ class Submitter:
 
     def _release(self, reservation: Reservation, error: RebootError) -> None:
         """Release the hold of a job that the queue has refused, and delete its stored input."""
-        self._settler.keep(Settlement.uncharged(reservation.id, reservation.account_id, error))
+        self._settler.settle_soon(Settlement.uncharged(reservation.id, reservation.account_id, error))
         self._forget_input(reservation)
 
     def _forget_written(self, reservation: Reservation) -> None:
@@ -209,7 +209,7 @@ class Submitter:
         """Make sure that the request never runs any more; False if a worker has it. Raises `Unavailable`."""
         return await self._taking_back.bury(admitted.job, admitted.lane)
 
-    async def give_up(self, admitted: Admitted, error: RebootError) -> bool:
+    async def take_back(self, admitted: Admitted, error: RebootError) -> bool:
         """Make sure, before the caller is told `error`, that nothing is ever charged for the request, and that it does
         not run, as soon as Redis answers. What was streamed of it is free. False if the request had ended before: then
         Postgres says what the caller is told. Raises `Unavailable` if Postgres does not answer; the request is given up

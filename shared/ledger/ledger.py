@@ -77,7 +77,7 @@ class Ledger:
         """
         return await self._reservations.submit(reservation)
 
-    async def put_aside(self, reservation: Reservation) -> Reservation:
+    async def write_large_input(self, reservation: Reservation) -> Reservation:
         """Write a large input before its reservation, so that the account is not locked while it is written; a small
         input is written with the reservation. Returns the reservation to hand in. Raises `RequestTooLarge` or
         `Unavailable`.
@@ -89,7 +89,7 @@ class Ledger:
         async with reached("The ledger"):
             counts = reservation.stored_bytes
             row = (*ids, not stored.outlives_reader, stored.repeated, stored.input, self._aside_s, counts, limit)
-            if await self._pool.execute(RESPONSES["put_aside"], *row) == NOTHING_WRITTEN:
+            if await self._pool.execute(RESPONSES["write_large_input"], *row) == NOTHING_WRITTEN:
                 taken = await self._pool.fetchval(RESPONSES["room_taken"], reservation.account_id)
                 raise no_room(counts, limit - (taken or 0))
         return msgspec.structs.replace(reservation, stored_input=stored.written())
@@ -134,48 +134,51 @@ class Ledger:
         await renew_idle(self._pool)
 
     async def _reserve_batch(self, rows: Sequence[Reservation]) -> list[Grant | Repeat | BaseException]:
-        if (
-            len(rows) > 1
-            and sum(len(row.stored_input.input) for row in rows if row.stored_input) > self._inputs_bytes_max
-        ):
+        input_bytes = sum(len(row.stored_input.input) for row in rows if row.stored_input)
+        if len(rows) > 1 and input_bytes > self._inputs_bytes_max:
             return await self._in_halves(rows, self._reserve_batch)
-        try:
-            answers = await self._reserving.fetch(*reserving(rows, self._in_flight_max, self._responses_bytes_max))
-        except BUSY as error:
-            return await self._one_account_at_a_time(rows, self._reserve_batch, error)
-        except UNREACHABLE as error:
-            await self.distrust_connections()
-            raise _unavailable(error) from error
-        except REFUSED as error:
-            if len(rows) > 1:
-                return await self._in_halves(rows, self._reserve_batch)
-            return [_refused(rows[0], error)]
-        except asyncpg.PostgresError as error:
-            log.exception("ledger fails", alert=True)
-            raise _unavailable(error) from error
-        by_id = {answer["request_id"]: answer for answer in answers}
-        return [grant_of(by_id.get(row.id), row) for row in rows]
+        query = reserving(rows, self._in_flight_max, self._responses_bytes_max)
+        return await self._write(self._reserving, query, rows, self._reserve_batch, _refused, grant_of)
 
     async def _settle_batch(self, rows: Sequence[Settlement]) -> list[Outcome | BaseException]:
         # many large answers at once would hold the accounts' locks too long
         if len(rows) > 1 and sum(len(row.answer or b"") for row in rows) > self._answers_bytes_max:
             return await self._in_halves(rows, self._settle_batch)
+        return await self._write(
+            self._settling,
+            settling(rows),
+            rows,
+            self._settle_batch,
+            self._quarantine,
+            lambda answer, _: answer["outcome"],
+        )
+
+    async def _write(
+        self,
+        session: KeptSession,
+        query: tuple[Any, ...],
+        rows: Sequence[Row],
+        again: Flush[Row],
+        refused: Callable[[Row, asyncpg.PostgresError], Awaitable[Any]],
+        result: Callable[[Any, Row], Any],
+    ) -> list[Any]:
+        """Write the rows by `query`, and make each one's result of its answer. Rows of locked accounts and rows that the
+        database refuses fail alone: the others are flushed `again`, and a row that is `refused` has its own result.
+        """
         try:
-            answers = await self._settling.fetch(*settling(rows))
+            answers = await session.fetch(*query)
         except BUSY as error:
-            return await self._one_account_at_a_time(rows, self._settle_batch, error)
+            return await self._one_account_at_a_time(rows, again, error)
         except UNREACHABLE as error:
             await self.distrust_connections()
             raise _unavailable(error) from error
         except REFUSED as error:
-            if len(rows) > 1:
-                return await self._in_halves(rows, self._settle_batch)
-            return [await self._quarantine(rows[0], error)]
+            return [await refused(rows[0], error)] if len(rows) == 1 else await self._in_halves(rows, again)
         except asyncpg.PostgresError as error:
             log.exception("ledger fails", alert=True)
             raise _unavailable(error) from error
-        by_id: dict[str, Outcome] = {answer["request_id"]: answer["outcome"] for answer in answers}
-        return [by_id[row.id] for row in rows]
+        by_id = {answer["request_id"]: answer for answer in answers}
+        return [result(by_id.get(row.id), row) for row in rows]
 
     async def _one_account_at_a_time(self, rows: Sequence[Row], again: Flush[Row], error: Exception) -> list[Any]:
         """Flush each account's rows by themselves, so that a locked account delays only its own rows."""
@@ -255,7 +258,7 @@ def _unavailable(error: Exception) -> Unavailable:
     )
 
 
-def _refused(row: Reservation, error: asyncpg.PostgresError) -> RebootError:
+async def _refused(row: Reservation, error: asyncpg.PostgresError) -> RebootError:
     if isinstance(error, asyncpg.NumericValueOutOfRangeError):
         return InvalidRequest(
             "No account can pay for a request of this size: lower max_tokens or shorten the messages."

@@ -43,8 +43,6 @@ class MicroBatch(Generic[Row, Result]):
         self._rows = BATCH_ROWS.labels(name)
         self._stopped = False
         self._arrived = asyncio.Event()
-        self._idle = asyncio.Event()
-        self._idle.set()
 
     async def submit(self, row: Row) -> Result:
         """Wait for this row's result."""
@@ -54,7 +52,6 @@ class MicroBatch(Generic[Row, Result]):
             raise Unavailable("Too many requests are waiting for the store: try again shortly.")
         done: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
         self._pending.append((row, done))
-        self._idle.clear()
         self._arrived.set()
         return await done
 
@@ -71,10 +68,6 @@ class MicroBatch(Generic[Row, Result]):
             for _, done in self._pending:
                 _set_error(done, Unavailable("The process is stopping: try again."))
 
-    async def drained(self) -> None:
-        """Wait until no row is waiting or under way."""
-        await self._idle.wait()
-
     async def _write_one_batch(self) -> None:
         batch = [self._pending.popleft() for _ in range(min(self._rows_max, len(self._pending)))]
         if not self._pending:
@@ -89,12 +82,10 @@ class MicroBatch(Generic[Row, Result]):
                 _set_error(done, Unavailable("The process is stopping: try again."))
             raise
         for (_, done), result in zip(batch, results, strict=True):
-            _settle(done, result)
-        if not self._pending:
-            self._idle.set()
+            _resolve(done, result)
 
 
-def _settle(done: asyncio.Future[Result], result: Result | BaseException) -> None:
+def _resolve(done: asyncio.Future[Result], result: Result | BaseException) -> None:
     if isinstance(result, BaseException):
         _set_error(done, result)
     elif not done.done():

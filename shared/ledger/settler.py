@@ -25,7 +25,7 @@ Committed = Callable[["Settlement", "Outcome"], Coroutine[Any, Any, None]]
 
 
 class Settler:
-    """`keep(settlement)` returns at once; tasks of `group` send the settlement until it is committed. After the commit
+    """`settle_soon(settlement)` returns at once; tasks of `group` send the settlement until it is committed. After the commit
     `on_committed(settlement, outcome)` is awaited, which puts the settle record aside. That is best effort: a record that
     stays is settled again by a sweep, without effect.
     """
@@ -37,37 +37,37 @@ class Settler:
         self._group = group
         self._retry_s = retry_s
         self._on_committed = on_committed
-        self._kept: dict[str, Settlement] = {}
+        self._uncommitted: dict[str, Settlement] = {}
         self.answer_bytes = 0
         """Bytes of the answers that wait for their commit."""
         self._empty = asyncio.Event()
         self._empty.set()
 
     def __len__(self) -> int:
-        return len(self._kept)
+        return len(self._uncommitted)
 
-    def keep(self, settlement: Settlement) -> None:
+    def settle_soon(self, settlement: Settlement) -> None:
         """Take over a settlement. The same request again is ignored while the first is under way."""
-        if settlement.id not in self._kept:
-            self._kept[settlement.id] = settlement
+        if settlement.id not in self._uncommitted:
+            self._uncommitted[settlement.id] = settlement
             self.answer_bytes += len(settlement.answer or b"")
             self._empty.clear()
             UNSETTLED.inc()
             self._group.create_task(self._settle(settlement))
 
     async def settle(self, settlement: Settlement) -> Outcome:
-        """End a hold now. If Postgres does not answer, the settlement is kept and `Unavailable` is raised."""
+        """End a hold now. If Postgres does not answer, it is settled later, and `Unavailable` is raised."""
         try:
             outcome = await self._ledger.settle(settlement)
         except Unavailable:
-            self.keep(settlement)
+            self.settle_soon(settlement)
             raise
         if self._on_committed:
             self._group.create_task(self._on_committed(settlement, outcome))
         return outcome
 
     async def drained(self, timeout_s: float) -> bool:
-        """Wait at most `timeout_s` until nothing is kept; False if something is left."""
+        """Wait at most `timeout_s` until everything is committed; False if something is left."""
         try:
             async with asyncio.timeout(timeout_s):
                 await self._empty.wait()
@@ -101,10 +101,10 @@ class Settler:
             log.warning("void request not charged", request_id=settlement.id, charge_nano=settlement.charge_nano)
         if self._on_committed:
             await self._on_committed(settlement, outcome)
-        del self._kept[settlement.id]
+        del self._uncommitted[settlement.id]
         self.answer_bytes -= len(settlement.answer or b"")
         UNSETTLED.dec()
-        if not self._kept:
+        if not self._uncommitted:
             self._empty.set()
 
     async def _until_committed(self, settlement: Settlement) -> Outcome:

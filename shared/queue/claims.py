@@ -8,8 +8,8 @@ from typing import Any, NamedTuple, Self
 from shared.lanes import QueueName
 
 EPOCHS_PER_ENQUEUE = 1_000
-"""A job that is put back after Redis lost it starts with an epoch that is higher by this number, so that every earlier
-claim stays fenced.
+"""The distance between the epochs of a job that is enqueued and of one that is enqueued again after Redis lost it: a multiple
+of this number, so that every earlier claim stays fenced.
 """
 CLAIM_FIELDS = 8
 
@@ -42,7 +42,7 @@ class Claim(NamedTuple):
 
     @property
     def attempt(self) -> int:
-        """The number of this claim of the job: 1 for the first one since the job was enqueued."""
+        """The number of this claim of the job: 1 for the first one since it was enqueued. Moves to other models count."""
         return self.epoch % EPOCHS_PER_ENQUEUE
 
 

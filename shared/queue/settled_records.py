@@ -22,13 +22,13 @@ if TYPE_CHECKING:
     from shared.stores.scripts import Scripts
 
 log = structlog.get_logger(__name__)
-FORGET_WINDOW_S = 0.1
+WINDOW_S = 0.1
 RECORDS_LIVE_MS = 86_400_000
 """Milliseconds after which the records expire if no worker sweeps them any more."""
 
 
 class SettledRecords:
-    """`forget` is called by a worker's settler after a commit, `keep_void` by a front door's."""
+    """`put_aside` is called by a worker's settler after a commit, `keep_void` by a front door's."""
 
     def __init__(self, scripts: Scripts, settings: Settings) -> None:
         self._scripts = scripts
@@ -39,15 +39,15 @@ class SettledRecords:
         self._bytes_max = settings.settled_record_bytes_max
         self._committed: list[tuple[Settlement, Outcome]] = []
 
-    async def forget(self, settlement: Settlement, outcome: Outcome) -> None:
+    async def put_aside(self, settlement: Settlement, outcome: Outcome) -> None:
         """Put the record aside. No caller waits for that, so the first record waits for a moment, and all records that
         have come meanwhile are put aside together. A record that stays is settled again, without effect.
         """
         self._committed.append((settlement, outcome))
-        await asyncio.sleep(FORGET_WINDOW_S)
+        await asyncio.sleep(WINDOW_S)
         taken, self._committed = self._committed, []
         if taken:
-            await self._put_aside(taken)
+            await self._move(taken)
 
     async def keep_void(self, settlement: Settlement, outcome: Outcome) -> None:
         """Keep a record for a request whose caller was told that it is free, as soon as Redis answers; nothing is kept
@@ -58,11 +58,11 @@ class SettledRecords:
         loop = asyncio.get_running_loop()
         gives_up_at = loop.time() + self._kept_s
         while True:
-            if await self._put_aside([(settlement, outcome)]) or loop.time() > gives_up_at:
+            if await self._move([(settlement, outcome)]) or loop.time() > gives_up_at:
                 return
             await asyncio.sleep(self._retry_s)
 
-    async def _put_aside(self, committed: Sequence[tuple[Settlement, Outcome]]) -> bool:
+    async def _move(self, committed: Sequence[tuple[Settlement, Outcome]]) -> bool:
         """Move the settle records aside in Redis; False if Redis cannot be reached."""
         pairs: list[Word] = [word for one, outcome in committed for word in (one.id, self._kept_of(one, outcome))]
         names = [keys.SETTLES, keys.SETTLED, keys.SETTLED_AT]

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from shared.catalogue.upstreams import Upstream, Upstreams
-from workers.providers.loading import Apis, Held
+from workers.providers.loading import Apis, LoadedApis
 from workers.providers.protocol import Provider
 from workers.upstreams.paces import Paces
 from workers.upstreams.routes import Routes
@@ -22,7 +22,7 @@ def routes_by(held: Mapping[str, Apis], *rows: Upstream, paces: Paces | None = N
     """The same for several upstreams, of which nobody hears how they are."""
     unpaced: Any = Unpaced()
     nobody: Any = None
-    return Routes(Held(held), Upstreams(rows), paces or unpaced, States(list(held), nobody))
+    return Routes(LoadedApis(held), Upstreams(rows), paces or unpaced, States(list(held), nobody))
 
 
 class Unpaced:
@@ -34,7 +34,7 @@ class Unpaced:
     def succeeded(self, *_: object) -> None:
         pass
 
-    def take_turns(self, _: str) -> bool:
+    def is_in_turn(self, _: str) -> bool:
         return False
 
     async def throttled(self, *_: object, is_repeat: bool) -> bool:

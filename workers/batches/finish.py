@@ -117,7 +117,7 @@ class BatchFinisher:
         for row in (row for row in rows if row["request_id"] not in settled):
             name = fed_queue(row["feed"])
             if await self._queue.bury(row["request_id"], name, or_void=False):
-                self._settler.keep(_withdrawn(row, await self._look_back(self._client, row["request_id"])))
+                self._settler.settle_soon(_withdrawn(row, await self._look_back(self._client, row["request_id"])))
             elif row["batch_id"] in stopped:
                 await self._queue.cancel(row["request_id"])
 

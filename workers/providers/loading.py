@@ -25,16 +25,16 @@ Apis = Mapping[str, Provider]
 """A provider by the names of its APIs."""
 
 
-class Held(dict[str, Apis]):
+class LoadedApis(dict[str, Apis]):
     """The APIs that this process can call at each upstream, by the upstream's name."""
 
     def can_call(self, model: Model, upstreams: Iterable[Upstream]) -> bool:
         """Whether one of the model's `upstreams` can be called by the model's API."""
         return any(model.api in self.get(upstream.name, ()) for upstream in upstreams)
 
-    def replace(self, new: Held) -> Held:
+    def replace(self, new: LoadedApis) -> LoadedApis:
         """Take over what `new` holds, and return what was held before, to be closed."""
-        before = Held(self)
+        before = LoadedApis(self)
         self.clear()
         self.update(new)
         return before
@@ -48,11 +48,11 @@ class Held(dict[str, Apis]):
 
 def load_upstreams(
     upstreams: Iterable[Upstream], providers: set[str], environment: Mapping[str, str], limits: Limits
-) -> Held:
+) -> LoadedApis:
     """The upstreams of `providers` that have credentials in `environment`; no other vendor's SDK is imported. Upstreams
     that differ only in region share their provider. Raises `SettingsError` for a key file that cannot be read.
     """
-    held, made = Held(), dict[tuple[object, ...], Apis]()
+    held, made = LoadedApis(), dict[tuple[object, ...], Apis]()
     for upstream in upstreams:
         if upstream.provider not in providers:
             continue

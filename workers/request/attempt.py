@@ -128,7 +128,7 @@ class Attempt:
     def _settle_again(self, past: Past) -> None:
         """Send the settlement of an earlier attempt again, in case its worker died before."""
         if past.end and past.settlement:
-            self._runner.settler.keep(past.settlement)
+            self._runner.settler.settle_soon(past.settlement)
 
     async def _has_ended(self, past: Past) -> bool:
         """Whether an earlier attempt has ended the request."""
@@ -242,7 +242,7 @@ class Attempt:
         drains and nothing was sent, return the request to the queue. Otherwise tell the caller and charge.
         """
         reason = self._lease.cancelled_for
-        await self._writer.settle_down()
+        await self._writer.wait_until_written()
         if reason == "abort":
             await self._end.cancelled()
         elif reason == "drain" and self._journal.length:

@@ -106,7 +106,7 @@ class EndWriter:
             log.warning("end not journaled", reason=reason)
             raise EndNotWritten(self._job.id) from error
         self._lease.end()
-        self._settler.keep(settlement)
+        self._settler.settle_soon(settlement)
         return event, settlement
 
     async def _journal(self, event: Done | Failed, settlement: Settlement) -> tuple[Done | Failed, Settlement]:

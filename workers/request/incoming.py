@@ -73,7 +73,7 @@ class Incoming:
             raise AnswerTooLong("The vendor did not stop at the output limit: ask for another model.")
         if self._bytes > self._room.size:
             await self.await_room(self._bytes)
-        if not self._is_one_call_too_many(part):
+        if not self._is_a_second_tool_call(part):
             await self._take(part)
 
     async def await_room(self, size: int) -> None:
@@ -87,9 +87,9 @@ class Incoming:
         if self._is_timed:
             LAST_MINUTE.first_token(self._job.model.provider, waited_s)
 
-    def _is_one_call_too_many(self, part: AnswerPart) -> bool:
-        """Whether the part belongs to a second call although one was asked for. Most vendors have no parameter for that,
-        and clients ask for it (LangChain and Vercel's AI SDK for objects), so only the first call is kept. What the vendor
+    def _is_a_second_tool_call(self, part: AnswerPart) -> bool:
+        """Whether the part belongs to a second tool call although one was asked for. Most vendors have no parameter for that,
+        and clients ask for it (LangChain and Vercel's AI SDK for objects), so only the first one is kept. What the vendor
         reports is charged nevertheless.
         """
         return self._job.tools.parallel is False and isinstance(part, CallPiece) and part.index > 0

@@ -134,7 +134,7 @@ class JournalWriter:
             await self._wait_for_answer()
             self._raise_error()
 
-    async def settle_down(self) -> None:
+    async def wait_until_written(self) -> None:
         """Wait until everything that was taken is written, or cannot be written."""
         while self._busy and not self._error:
             await self._wait_for_answer()

@@ -171,7 +171,7 @@ class NextCall:
         `UPSTREAM_THROTTLED_S`, takes only a turn that has come already. If it took a later turn and left it unused, all
         other turns would be delayed, and the model might never be called again.
         """
-        if not self._routes.take_turns(self._job.model):
+        if not self._routes.is_in_turn(self._job.model):
             return self._settings.retry_in_place_s
         if self._retries.is_throttled_for_good or await self._prefers_next_model():
             return 0.0

@@ -96,7 +96,7 @@ class Stranded:
         if not one.account_id or not await self._queue.bury(one.id, queue, or_void=False):
             return False
         error = Cancelled("The request was cancelled.")
-        self._settler.keep(Settlement.uncharged(one.id, one.account_id, error))
+        self._settler.settle_soon(Settlement.uncharged(one.id, one.account_id, error))
         return True
 
     async def _goes_on(self, queue: QueueName, workers: Sequence[Heartbeat], job_id: str, epoch: int) -> bool:

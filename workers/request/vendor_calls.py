@@ -105,7 +105,8 @@ class VendorCalls:
                 route = await self._next.after(route, error, begun=begun)
 
     async def _note_failure(self, call: Call, error: RebootError) -> None:
-        self._book_failed_call(error)
+        if not self._received.text_bytes:
+            self._write_off(error)
         VENDOR_CALLS.labels(self._job.model.api, error.code).inc()
         self._received.refused += waits_for_capacity(self._job, error)
         await call.failed(error, is_repeat=self._next.is_repeat())
@@ -114,10 +115,9 @@ class VendorCalls:
         """Drop the partial answer if its caller has seen nothing of it; true if anything had been received."""
         begun = self._received.text_bytes > 0
         if begun and not self._job.stream:
-            lose(self._job, self._received, error)
+            self._write_off(error)
             self._forget()
             self._incoming.forget()
-            self._book_failed_call(error)
         return begun
 
     def _drop_thoughts_after(self, error: RebootError) -> bool:
@@ -129,14 +129,13 @@ class VendorCalls:
         self._leaves_thoughts_out |= refused
         return refused
 
-    def _book_failed_call(self, error: RebootError) -> None:
-        """Record a call that failed before any output as the operator's cost, in case the request ends while it waits
-        for the next call.
+    def _write_off(self, error: RebootError) -> None:
+        """Record a call whose output nobody has seen as the operator's cost, in case the request ends while it waits for
+        the next call.
         """
-        if not self._received.text_bytes:
-            lose(self._job, self._received, error)
-            self._note_vendor_has_call(with_vendor=False)
-            self._received.forget_call()
+        lose(self._job, self._received, error)
+        self._note_vendor_has_call(with_vendor=False)
+        self._received.forget_call()
 
     def _note_vendor_has_call(self, *, with_vendor: bool) -> None:
         self._received.called = with_vendor

@@ -47,7 +47,7 @@ async def sweep_settle_records(pool: asyncpg.Pool, client: redis.asyncio.Redis, 
         async for request_id, record in client.hscan_iter(keys.SETTLES, count=RECORDS_PER_SCAN):
             settlement = readable(request_id.decode(), record)
             if settlement and settlement.ended_at < before:
-                settler.keep(settlement)
+                settler.settle_soon(settlement)
                 found += 1
     return found
 
@@ -65,7 +65,7 @@ async def sweep_expired_holds(pool: asyncpg.Pool, client: redis.asyncio.Redis, q
         settled = await settle_kept(client, settler, [row["id"] for row in rows])
         for row in rows:
             if row["id"] not in settled and await queue.bury(row["id"], keys.queue(row["provider"], row["lane"])):
-                settler.keep(Settlement.uncharged(row["id"], row["account_id"], LOST, hold_state="expired"))
+                settler.settle_soon(Settlement.uncharged(row["id"], row["account_id"], LOST, hold_state="expired"))
                 released += 1
     if released:
         log.warning("orphan holds expired", alert=True, holds=released)

@@ -43,7 +43,7 @@ async def sweep_kept_records(pool: asyncpg.Pool, client: redis.asyncio.Redis, se
             ended = [one for one in request_ids if states[one] in {"released", "expired"}]
             for settlement in (await _kept(client, ended)).values():
                 if settlement.charge_nano:  # the charge cannot be taken any more, and the books record that
-                    settler.keep(settlement)
+                    settler.settle_soon(settlement)
             for unknown in (one for one in request_ids if states[one] is None):
                 log.error("request lost by Postgres, nothing to charge", alert=True, request_id=unknown)
             await _forget(client, request_ids)
@@ -60,7 +60,7 @@ async def settle_kept(client: redis.asyncio.Redis, settler: Settler, request_ids
         await client.hset(keys.SETTLES, mapping=records)  # type: ignore[misc] # typed for both clients
     for request_id, settlement in owed.items():
         log.error("settlement lost by Postgres, settled again", alert=True, request_id=request_id)
-        settler.keep(settlement)
+        settler.settle_soon(settlement)
     return set(owed)
 
 

@@ -113,7 +113,7 @@ class Paces:
         took_s = -1 if took_s is None else took_s
         return await self._report(name, Report("throttled", retry_after_s, cool_s, took_s, is_repeat))
 
-    def take_turns(self, name: str) -> bool:
+    def is_in_turn(self, name: str) -> bool:
         """Whether calls go one after the other, as far as is known here."""
         return name in self._lines
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from shared.catalogue.upstreams import pace_name
 from shared.queue.upstreams import FAILS
-from workers.providers.loading import Held
+from workers.providers.loading import LoadedApis
 from workers.providers.protocol import Provider
 from workers.upstreams.calls import Call
 from workers.upstreams.paces import NO_TURNS, CallTurn, Paces
@@ -68,7 +68,7 @@ class NoneAvailable(NamedTuple):
 class Routes:
     """The routes of one worker process."""
 
-    def __init__(self, held: Held, upstreams: Upstreams, paces: Paces, states: States) -> None:
+    def __init__(self, held: LoadedApis, upstreams: Upstreams, paces: Paces, states: States) -> None:
         self._held = held
         self._upstreams = upstreams
         self.paces = paces
@@ -110,7 +110,7 @@ class Routes:
         return NoneAvailable(
             min(waits.values()),
             serves=any(self.states.state(route.name) == "rising" for route in left),
-            in_turn=any(self.paces.take_turns(route.pace_name) for route in left),
+            in_turn=any(self.paces.is_in_turn(route.pace_name) for route in left),
             because=self.states.why_none_is_available([route.name for route in left]),
             probed=any(
                 self.states.state(route.name) == "half open" and waits[route.name] <= ASK_AGAIN_S for route in left
@@ -125,7 +125,7 @@ class Routes:
         if self.states.state(route.name) != "closed":
             permit = await self.states.take(route.name)
             return {route.name: ASK_AGAIN_S} if permit is None else route._replace(permit=permit)
-        if not self.paces.take_turns(route.pace_name):
+        if not self.paces.is_in_turn(route.pace_name):
             return route
         line = [route, *(one for one in ready if one != route and self._is_beside(one, route))]
         turn = await self._turn(line, turn_within_s)
@@ -175,13 +175,13 @@ class Routes:
         """Whether the route is as good as the other one. If another route takes the call now, nobody waits for a turn."""
         return one.priority == other.priority and self.states.state(one.name) == "closed"
 
-    def take_turns(self, model: Model) -> bool:
+    def is_in_turn(self, model: Model) -> bool:
         """Whether calls of `model` go one after the other at one of its upstreams, because its vendor throttles."""
-        return any(self.paces.take_turns(route.pace_name) for route in self.of(model))
+        return any(self.paces.is_in_turn(route.pace_name) for route in self.of(model))
 
     def _takes_turns(self, route: Route) -> bool:
         """Whether the upstream works and only throttles."""
-        return self.states.state(route.name) == "closed" and self.paces.take_turns(route.pace_name)
+        return self.states.state(route.name) == "closed" and self.paces.is_in_turn(route.pace_name)
 
     def _waits_s(self, route: Route, turn_within_s: float) -> float:
         """Seconds for which the call waits. If calls take turns, the call waits for its turn instead of the time that

@@ -1,4 +1,4 @@
--- name: put_aside
+-- name: write_large_input
 -- Store a large input before its request is admitted, so that nobody waits for the lock of the account meanwhile. It counts
 -- from the time the request is admitted. Nothing is written where there is no room for it.
 INSERT INTO responses (request_id, account_id, previous_id, attended, told, input, bytes, keep_until)

@@ -337,6 +337,6 @@ async def test_a_lost_request_is_given_up_without_a_charge_unless_it_has_ended(
     assert isinstance(lost, Admitted)
     assert isinstance(ended, Admitted)
     await ledger.settle(a_settlement(a_reservation(account, id=ended.job.id), charge=5))
-    assert await submitter.give_up(lost, Unavailable("lost"))
-    assert not await submitter.give_up(ended, Unavailable("lost"))
+    assert await submitter.take_back(lost, Unavailable("lost"))
+    assert not await submitter.take_back(ended, Unavailable("lost"))
     assert await wallet(pool, account) == Wallet(CREDIT - 5, 0, 0)

@@ -109,7 +109,7 @@ async def test_lost_lines_are_found_however_many_run(
         await redis_client.zrem(OPENAI_BATCH, item.id)
     assert await enqueued() == [True, True, False]
     for item in items:
-        finisher._settler.keep(Settlement.uncharged(item.id, item.account_id, Cancelled("The test is over.")))
+        finisher._settler.settle_soon(Settlement.uncharged(item.id, item.account_id, Cancelled("The test is over.")))
     assert await finisher._settler.drained(SETTLED_S)
 
 

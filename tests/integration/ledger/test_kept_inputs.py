@@ -113,7 +113,7 @@ async def test_a_large_input_is_written_before_its_request_and_counts_once_that_
 ) -> None:
     account = await new_account(100)
     large = _keeping(account, 500)
-    aside = await narrow.put_aside(large)
+    aside = await narrow.write_large_input(large)
     row = await _row(pool, large)
     assert row is not None
     assert (row["input"], row["bytes"], row["keep_until"] < large.keep_until) == (b"i" * 499, 0, True)
@@ -124,9 +124,9 @@ async def test_a_large_input_is_written_before_its_request_and_counts_once_that_
     assert (row["input"], row["bytes"], row["keep_until"]) == (b"i" * 499, 500 + TO_COME, large.keep_until)
     assert await _room(pool, account) == 500 + TO_COME
     small = _keeping(account, INLINE)
-    assert await narrow.put_aside(small) is small
+    assert await narrow.write_large_input(small) is small
     with pytest.raises(RequestTooLarge, match="leave room for 496"):
-        await narrow.put_aside(too_large := _keeping(account, 497 - TO_COME))
+        await narrow.write_large_input(too_large := _keeping(account, 497 - TO_COME))
     assert await _row(pool, too_large) is None
 
 

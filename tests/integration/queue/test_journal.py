@@ -314,7 +314,7 @@ async def _write_much(writer: JournalWriter) -> None:
 
 async def _write_and_settle_down(writer: JournalWriter) -> None:
     await writer.write(Chunk("b"))
-    await writer.settle_down()
+    await writer.wait_until_written()
 
 
 @pytest.mark.parametrize("say_more", [_end, _write_much, _write_and_settle_down])
@@ -341,7 +341,7 @@ async def test_nothing_is_written_after_a_gap(
 ) -> None:
     writer = _writer(flusher, claimed, patience_s=0)
     await writer.write(Chunk("a"))
-    await writer.settle_down()
+    await writer.wait_until_written()
     slow.open.clear()
     slow.errors = [error]
     await writer.write(Chunk("b"))
@@ -410,7 +410,7 @@ async def test_what_cannot_be_written_at_all_takes_no_other_request_with_it(
     slow.errors = [ZeroDivisionError()]
     writer = _writer(flusher, claimed)
     await writer.write(Chunk("a"))
-    await writer.settle_down()
+    await writer.wait_until_written()
     await writer.end(DONE, _record(claimed.id))
 
 
@@ -447,7 +447,7 @@ async def test_settling_down_waits_for_all_that_was_taken(
     await writer.write(Chunk("a"))
     await eventually(lambda: slow.calls, "the first piece is under way")
     await writer.write(Chunk("b"))
-    settling = asyncio.ensure_future(writer.settle_down())
+    settling = asyncio.ensure_future(writer.wait_until_written())
     await asyncio.sleep(0.05)
     assert not settling.done()
     slow.open.set()

@@ -100,7 +100,7 @@ async def test_where_nothing_was_refused_nobody_waits_for_a_turn(paces: Paces, m
     paces.succeeded(model)
     await paces.report()
     await paces.throttled(model, 9)  # by a vendor that is not well
-    assert not paces.take_turns(model)
+    assert not paces.is_in_turn(model)
     assert await paces.turn({model: 0.0}, 0) == CallTurn()
 
 
@@ -109,7 +109,7 @@ async def test_a_refusal_has_all_workers_take_turns_after_the_time_that_the_vend
 ) -> None:
     other = Paces(lua, settings)
     await paces.throttled(model, 9, 9, 0)
-    assert paces.take_turns(model)
+    assert paces.is_in_turn(model)
     first, second = await other.turn({model: 0.0}, LATER_S), await paces.turn({model: 0.0}, LATER_S)
     assert 8 < first.in_s <= 9
     assert first.in_s < second.in_s <= 9.1
@@ -117,7 +117,7 @@ async def test_a_refusal_has_all_workers_take_turns_after_the_time_that_the_vend
     await other.report()
     other.succeeded(model)
     await other.report()
-    assert other.take_turns(model)
+    assert other.is_in_turn(model)
 
 
 async def test_a_turn_stands_until_another_call_is_refused(paces: Paces, model: str) -> None:
@@ -161,7 +161,7 @@ async def test_the_earliest_turn_of_several_keys_is_taken(paces: Paces, model: s
 async def test_calls_are_free_again_after_many_answers(paces: Paces, model: str) -> None:
     await paces.throttled(model, 0, 0, 0)
     await told(paces, model, 100)
-    assert not paces.take_turns(model)
+    assert not paces.is_in_turn(model)
     assert (await paces.turn({model: 0.0}, 0)).taken
 
 

@@ -56,7 +56,7 @@ def records(lua: Scripts, settings: Settings) -> SettledRecords:
 async def _settling(ledger: Ledger, records: SettledRecords) -> AsyncIterator[Settler]:
     """A settler as a worker has it; at the end of the block everything is settled."""
     async with background_tasks() as group:
-        settler = Settler(ledger, group, retry_s=0.01, on_committed=records.forget)
+        settler = Settler(ledger, group, retry_s=0.01, on_committed=records.put_aside)
         yield settler
         assert await settler.drained(SETTLED_S)
 
@@ -146,7 +146,7 @@ async def _settled_as_usual(ledger: Ledger, client: ArqRedis, records: SettledRe
     """By a worker, with a settle record."""
     await _record(client, settlement)
     async with _settling(ledger, records) as settler:
-        settler.keep(settlement)
+        settler.settle_soon(settlement)
 
 
 async def test_what_postgres_loses_after_the_commit_is_settled_again(
@@ -202,7 +202,7 @@ async def test_a_charge_whose_hold_was_released_instead_is_on_record(
     reservation = await _held(ledger, await new_account(1_000))
     await _settled_as_usual(ledger, redis_client, records, a_settlement(reservation, charge=40))
     async with _failing_over(settings, standby, reservation, records) as settler:
-        settler.keep(a_release(reservation))
+        settler.settle_soon(a_release(reservation))
         assert await settler.drained(SETTLED_S)
         assert await sweep_kept_records(standby, redis_client, settler, LONG_AGO_S) == 0
     assert await standby.fetchval("SELECT amount_nano FROM unbilled WHERE request_id = $1", reservation.id) == 40

@@ -14,7 +14,7 @@ from shared.catalogue.upstreams import Upstream, Upstreams
 from shared.secret_files import SecretEnvironment
 from shared.vendors import SECRETS
 from tests.harness.support import eventually
-from workers.providers.loading import Held, load_upstreams
+from workers.providers.loading import LoadedApis, load_upstreams
 from workers.providers.protocol import Limits
 from workers.vendor_keys import VendorKeys, tell_of_missing
 
@@ -38,7 +38,7 @@ class World:
         self.loads = 0
         self.changed: list[str] = []
 
-    def load(self, environment: Mapping[str, str]) -> Held:
+    def load(self, environment: Mapping[str, str]) -> LoadedApis:
         self.loads = getattr(self, "loads", 0) + 1
         return load_upstreams(self.upstreams, {"openai"}, environment, LIMITS)
 
@@ -123,7 +123,7 @@ def test_a_row_whose_key_is_not_set_is_told_with_its_variable() -> None:
     )
     vendors_usual = Upstream(name="openai", provider="openai")
     with structlog.testing.capture_logs() as lines:
-        tell_of_missing([*rows, vendors_usual], Upstreams(rows), {"openai"}, Held({"held": {}}))
+        tell_of_missing([*rows, vendors_usual], Upstreams(rows), {"openai"}, LoadedApis({"held": {}}))
     assert [(line["upstream"], line["variable"]) for line in lines] == [
         ("main", "OPENAI_API_KEY"),
         ("eu", "OPENAI_EU_KEY"),

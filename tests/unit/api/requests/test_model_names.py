@@ -8,7 +8,7 @@ import pytest
 from api.formats.anthropic.chat import parse_message
 from api.formats.native.chat import parse_chat_request
 from api.formats.openai.chat import parse_completion
-from api.requests.model_names import understood, unknown_model_first
+from api.requests.model_names import asked_in, unknown_model_first
 from shared.catalogue.models import load_catalogue
 from shared.errors import InvalidRequest, ModelNotFound
 
@@ -24,7 +24,7 @@ def body(**fields: Any) -> bytes:
 @pytest.mark.parametrize("parse", PARSERS)
 def test_what_is_asked_has_the_public_name_and_the_fingerprint_of_the_body_as_it_came(parse: Any) -> None:
     limit = {} if parse is parse_chat_request else {"max_tokens": 9}
-    asked = understood(body(**limit), parse, CATALOGUE, "/")
+    asked = asked_in(body(**limit), parse, CATALOGUE, "/")
     assert asked.model == "openai-gpt-4o"
     assert asked.fingerprint() == parse(body(**limit)).fingerprint()
 
@@ -32,13 +32,13 @@ def test_what_is_asked_has_the_public_name_and_the_fingerprint_of_the_body_as_it
 @pytest.mark.parametrize("parse", PARSERS)
 def test_an_unknown_model_is_told_before_the_bodys_faults(parse: Any) -> None:
     with pytest.raises(ModelNotFound, match=r"'gpt-5'.*GET /v1/models"):
-        understood(body(model="gpt-5", verbosity=7, messages=[]), parse, CATALOGUE, "/v1/models")
+        asked_in(body(model="gpt-5", verbosity=7, messages=[]), parse, CATALOGUE, "/v1/models")
     with pytest.raises(InvalidRequest):
-        understood(body(verbosity=7, messages=[]), parse, CATALOGUE, "/v1/models")
+        asked_in(body(verbosity=7, messages=[]), parse, CATALOGUE, "/v1/models")
 
 
 def test_an_unknown_model_in_a_body_without_fault_is_left_for_who_looks_it_up() -> None:
-    assert understood(body(model="gone"), parse_chat_request, CATALOGUE, "/").model == "gone"
+    assert asked_in(body(model="gone"), parse_chat_request, CATALOGUE, "/").model == "gone"
 
 
 @pytest.mark.parametrize(

@@ -128,17 +128,3 @@ async def test_rows_that_wait_when_the_writer_stops_are_refused_and_so_are_later
     for refused in (under_way, waiting, batch.submit(3)):
         with pytest.raises(Unavailable):
             await refused
-
-
-async def test_drained_waits_for_the_last_row() -> None:
-    store = Store()
-    store.open.clear()
-    async with _running(store) as batch:
-        await batch.drained()
-        caller = asyncio.ensure_future(batch.submit(1))
-        await store.entered.wait()
-        drained = asyncio.ensure_future(batch.drained())
-        await asyncio.sleep(0)
-        assert not drained.done()
-        store.open.set()
-        await asyncio.gather(drained, caller)

@@ -51,7 +51,7 @@ async def test_a_settlement_is_sent_until_it_is_committed() -> None:
     ledger, committed = FlakyLedger(Unavailable("away"), Unavailable("away")), list[str]()
     settlement = _settlement()
     async with _settling(ledger, committed) as settler:
-        settler.keep(settlement)
+        settler.settle_soon(settlement)
         assert len(settler) == 1
         assert await settler.drained(10)
     assert ledger.tried == [settlement.id] * 3
@@ -63,8 +63,8 @@ async def test_one_that_cannot_be_sent_is_neither_forgotten_nor_the_end_of_the_o
     ledger, committed = FlakyLedger(TypeError("nobody thought of this")), list[str]()
     first, second = _settlement(), _settlement()
     async with _settling(ledger, committed) as settler:
-        settler.keep(first)
-        settler.keep(second)
+        settler.settle_soon(first)
+        settler.settle_soon(second)
         assert await settler.drained(10)
     assert sorted(committed) == sorted([first.id, second.id])
 
@@ -75,10 +75,10 @@ async def test_the_same_request_is_kept_once_while_it_is_under_way() -> None:
     settlement = _settlement()
     async with _settling(ledger, committed) as settler:
         for _ in range(3):
-            settler.keep(settlement)
+            settler.settle_soon(settlement)
         ledger.open.set()
         assert await settler.drained(10)
-        settler.keep(settlement)
+        settler.settle_soon(settlement)
         assert await settler.drained(10)
     assert committed == [settlement.id] * 2
 
@@ -101,7 +101,7 @@ async def test_waiting_for_the_last_one_has_an_end() -> None:
     ledger.open.clear()
     async with _settling(ledger, []) as settler:
         assert await settler.drained(0.01)
-        settler.keep(_settlement())
+        settler.settle_soon(_settlement())
         assert not await settler.drained(0.01)
 
 
@@ -112,6 +112,6 @@ async def test_waiting_for_the_last_one_has_an_end() -> None:
 async def test_a_charge_that_found_no_hold_is_an_alert(outcome: Outcome, charge: int, alerts: int) -> None:
     with structlog.testing.capture_logs() as logs:
         async with _settling(FlakyLedger(outcome=outcome), []) as settler:
-            settler.keep(_settlement(charge) if charge else a_release(a_reservation("acc_x")))
+            settler.settle_soon(_settlement(charge) if charge else a_release(a_reservation("acc_x")))
             assert await settler.drained(10)
     assert sum(bool(entry.get("alert")) for entry in logs) == alerts

@@ -14,7 +14,7 @@ from shared.catalogue.upstreams import Upstream
 from shared.settings import SettingsError
 from workers.providers.bedrock.client import Clients
 from workers.providers.credentials import environment_of
-from workers.providers.loading import Held, load_upstreams
+from workers.providers.loading import LoadedApis, load_upstreams
 from workers.providers.protocol import Limits
 
 LIMITS = Limits(connections=2, connect_s=1, read_s=60)
@@ -28,11 +28,11 @@ EU = Upstream(
 )
 
 
-def _held(*upstreams: Upstream, **environment: str) -> Held:
+def _held(*upstreams: Upstream, **environment: str) -> LoadedApis:
     return load_upstreams(upstreams, {"openai", "bedrock"}, environment, LIMITS)
 
 
-async def _head(held: Held, name: str) -> Any:
+async def _head(held: LoadedApis, name: str) -> Any:
     api: Any = held[name]["openai-chat"]
     return await api._clients.head_of("/chat/completions")
 

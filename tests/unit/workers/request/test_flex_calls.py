@@ -52,7 +52,7 @@ class Told:
     def known(self, _: str) -> int:
         return 1
 
-    def take_turns(self, _: str) -> bool:
+    def is_in_turn(self, _: str) -> bool:
         return False
 
     def succeeded(self, model: str, *_: float) -> None:

@@ -39,7 +39,7 @@ class Choices:
         self.turns_come = True
         self.took_turn = False
 
-    def take_turns(self, _: Model) -> bool:
+    def is_in_turn(self, _: Model) -> bool:
         return any(isinstance(choice, NoneAvailable) or choice.turn.in_s for choice in self._choices)
 
     async def choose(self, *_: object, turn_within_s: float) -> Route | NoneAvailable:

@@ -12,7 +12,7 @@ from shared.errors import Cancelled, InvalidRequest, ProviderTimeout, RebootErro
 from shared.queue.upstreams import DRAINED, Known, StateName, UpstreamReport, UpstreamState
 from tests.harness.builders import a_model
 from tests.harness.routing import Unpaced
-from workers.providers.loading import Held
+from workers.providers.loading import LoadedApis
 from workers.providers.wire import vendor_errors
 from workers.providers.wire.vendor_errors import OutOfTime
 from workers.upstreams.outcomes import outcome_of
@@ -38,7 +38,7 @@ class Windows(Unpaced):
         self.cooled_first = not is_repeat and self.cools_for(f"b/{MODEL.name}") > 0
         return not is_repeat
 
-    def take_turns(self, name: str) -> bool:
+    def is_in_turn(self, name: str) -> bool:
         return name.partition("/")[0] in self.turns
 
     async def turn(self, names: dict[str, float], within_s: float, **_: int) -> CallTurn:
@@ -77,7 +77,7 @@ async def _routes(*rows: Upstream, held: str | None = None, shared: Shared | Non
     stand_in: Any = shared or Shared()
     states = States(names, stand_in)
     await states.exchange()
-    return Routes(Held({name: {MODEL.api: NOBODY} for name in names}), Upstreams(rows), paces, states)
+    return Routes(LoadedApis({name: {MODEL.api: NOBODY} for name in names}), Upstreams(rows), paces, states)
 
 
 async def _chosen(routes: Routes, *tried: str) -> str | NoneAvailable | None:
