@@ -104,11 +104,11 @@ async def feed(
     after: int = 0,
     name: str = "openai",
     in_flight_max: int = 100,
-    room_kept: int = 0,
+    in_flight_kept: int = 0,
     share: float = 1.0,
 ) -> Fed:
     lines = msgspec.json.encode(items).decode()
-    *rows, last = await pool.fetch(BATCHES["feed"], batch.id, name, after, lines, in_flight_max, room_kept, share)
+    *rows, last = await pool.fetch(BATCHES["feed"], batch.id, name, after, lines, in_flight_max, in_flight_kept, share)
     return Fed([row["request_id"] for row in rows], last["outcome"], last["needed"])
 
 

@@ -106,7 +106,7 @@ async def a_keys_limit_holds_for_its_batches(scratch: Scratch) -> None:
 async def room_is_kept_for_interactive_requests(scratch: Scratch) -> None:
     batch = await a_batch(scratch.pool, await scratch.account(1_000))
     items = [an_item(batch, n) for n in range(1, 5)]
-    fed = await feed(scratch.pool, batch, *items, in_flight_max=5, room_kept=3)
+    fed = await feed(scratch.pool, batch, *items, in_flight_max=5, in_flight_kept=3)
     assert (len(fed.requests), fed.outcome) == (2, "in_flight")
 
 
@@ -228,8 +228,8 @@ MUTANTS = [
     Mutant(lines_are_fed_in_order_and_once, "feed", " AND c.fed_to = after_number", ""),
     Mutant(lines_are_fed_in_order_and_once, "feed", "SET fed_to = last_number,", "SET fed_to = c.fed_to,"),
     Mutant(lines_are_fed_in_order_and_once, "feed", "SET fed = b.fed + taken", "SET fed = b.fed"),
-    Mutant(nothing_is_fed_beyond_the_credit, "feed", "ELSIF total + one.hold > budget THEN", "ELSIF false THEN"),
-    Mutant(nothing_is_fed_beyond_the_credit, "feed", "total := total + COALESCE(one.hold, 0);", ""),
+    Mutant(nothing_is_fed_beyond_the_credit, "feed", "ELSIF holds + line.hold > budget THEN", "ELSIF false THEN"),
+    Mutant(nothing_is_fed_beyond_the_credit, "feed", "holds := holds + COALESCE(line.hold, 0);", ""),
     *(
         Mutant(
             a_line_is_held_at_the_dearest_prices,
@@ -242,17 +242,29 @@ MUTANTS = [
     ),
     Mutant(a_line_is_held_at_the_dearest_prices, "feed", "COALESCE(hold_of(element), 0)", "0"),
     Mutant(batches_hold_a_share_of_the_balance_only, "feed", "COALESCE(sum(i.hold_nano), 0)::bigint)", "0)"),
-    Mutant(batches_hold_a_share_of_the_balance_only, "feed", "owner.balance_nano * share", "owner.balance_nano"),
-    Mutant(a_keys_limit_holds_for_its_batches, "feed", "ELSIF total + one.hold > key_left THEN", "ELSIF false THEN"),
     Mutant(
-        room_is_kept_for_interactive_requests, "feed", "in_flight_max - room_kept - owner.in_flight", "in_flight_max"
+        batches_hold_a_share_of_the_balance_only, "feed", "owner.balance_nano * balance_share", "owner.balance_nano"
     ),
-    Mutant(room_is_kept_for_interactive_requests, "feed", "ELSIF taken - failing >= room THEN", "ELSIF false THEN"),
+    Mutant(a_keys_limit_holds_for_its_batches, "feed", "ELSIF holds + line.hold > key_left THEN", "ELSIF false THEN"),
+    Mutant(
+        room_is_kept_for_interactive_requests,
+        "feed",
+        "in_flight_max - in_flight_kept - owner.in_flight",
+        "in_flight_max",
+    ),
+    Mutant(
+        room_is_kept_for_interactive_requests,
+        "feed",
+        "ELSIF taken - failed_lines >= in_flight_left THEN",
+        "ELSIF false THEN",
+    ),
     Mutant(a_batch_that_is_cancelled_is_not_fed, "feed", " AND b.state = 'in_progress'", ""),
     Mutant(each_feed_has_its_own_place, "feed", " AND c.provider = the_feed\n    WHERE", "\n    WHERE"),
-    Mutant(a_line_that_cannot_run_fails_in_its_place, "feed", "taken - failing >= room", "taken >= room"),
-    Mutant(a_line_that_cannot_run_fails_in_its_place, "feed", ", failed = b.failed + failing", ""),
-    Mutant(a_line_that_cannot_run_fails_in_its_place, "feed", "COALESCE(one.hold, 0)", "one.hold"),
+    Mutant(
+        a_line_that_cannot_run_fails_in_its_place, "feed", "taken - failed_lines >= in_flight_left", "taken >= room"
+    ),
+    Mutant(a_line_that_cannot_run_fails_in_its_place, "feed", ", failed = b.failed + failed_lines", ""),
+    Mutant(a_line_that_cannot_run_fails_in_its_place, "feed", "COALESCE(line.hold, 0)", "line.hold"),
     Mutant(only_what_may_be_fed_has_a_turn, "give_turn", " AND b.state = 'in_progress'", ""),
     Mutant(only_what_may_be_fed_has_a_turn, "give_turn", " AND NEW.left_over > 0", ""),
     Mutant(only_what_may_be_fed_has_a_turn, "turns_follow_states", "batch_id = NEW.id", "false"),

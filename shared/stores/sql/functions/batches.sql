@@ -1,32 +1,34 @@
--- Revision 2.
+-- Revision 3.
 
--- Feed lines of one batch through `the_feed` to its queue: hold credit for them and make them items, in one transaction. `lines`
--- are reservations, or lines that cannot be run, in the order of their numbers; the longest beginning of them is taken that the
--- account can afford within `share` of its balance for all its batches, that the key's limit allows, and that leaves `room_kept`
--- of what the account may have in flight to its interactive requests. A line that cannot be run has an `error_code` and an
--- `error_message` and no request: it becomes an item that has failed, holds nothing and needs no room. Nothing is taken when
--- the batch is not in progress, or when another feeder was there first (`fed_to` is not `after_number` any more, or locked). The
--- account is locked first, as everywhere. The last row of the answer has no request: its outcome is why no more were taken
--- (`done`, `credit`, `key_limit`, `in_flight`, `not_now`), `needed` what the next line would hold.
+-- Feed lines of one batch through `the_feed` to its queue: hold credit for them and make items of them, in one transaction. `lines`
+-- has them in the order of their numbers, each a reservation, or a line that cannot be run. Such a line has an `error_code` and an
+-- `error_message` and no request; it becomes an item that has failed, holds nothing, and does not count as in flight.
+-- The longest beginning of `lines` is taken that keeps within these limits: what is free of the balance; `balance_share` of the
+-- balance for all batches of the account together; the limit of the batch's key; and the requests that the account may have in
+-- flight (`in_flight_max`), of which `in_flight_kept` are left for interactive ones. Nothing is taken if the batch is not in
+-- progress, or if another feeder came first (`fed_to` is no longer `after_number`, or is locked). The account is locked first, as
+-- everywhere.
+-- Each row of the answer is an admitted request, but the last one has none: its outcome says why no more lines were taken (`done`,
+-- `credit`, `key_limit`, `in_flight`, `not_now`), and `needed` is the hold of the next line.
 DROP FUNCTION IF EXISTS feed(text, text, integer, jsonb, integer, integer, numeric); -- parameters cannot be renamed otherwise
 CREATE OR REPLACE FUNCTION feed(
-    the_batch text, the_feed text, after_number integer, lines jsonb, in_flight_max integer, room_kept integer, share numeric)
+    the_batch text, the_feed text, after_number integer, lines jsonb, in_flight_max integer, in_flight_kept integer, balance_share numeric)
 RETURNS TABLE (request_id text, outcome text, granted_hold bigint, needed bigint)
 LANGUAGE plpgsql SET enable_seqscan = off SET enable_mergejoin = off SET jit = off AS $$
 #variable_conflict use_column
 DECLARE
     owner record;
-    one record;
+    line record;
     admission record;
     chosen jsonb;
     budget bigint;
-    room integer;
+    in_flight_left integer;
     key_left bigint;
-    total bigint := 0;
+    holds bigint := 0;
     taken integer := 0;
-    failing integer := 0;
+    failed_lines integer := 0;
     last_number integer;
-    why text := 'done';
+    stopped_by text := 'done';
     next_hold bigint;
 BEGIN
     SELECT a.id, a.balance_nano, a.held_nano, a.in_flight INTO owner
@@ -39,30 +41,32 @@ BEGIN
         RETURN;
     END IF;
 
-    SELECT LEAST(owner.balance_nano - owner.held_nano, trunc(owner.balance_nano * share)::bigint - COALESCE(sum(i.hold_nano), 0)::bigint)
+    SELECT LEAST(
+        owner.balance_nano - owner.held_nano,
+        trunc(owner.balance_nano * balance_share)::bigint - COALESCE(sum(i.hold_nano), 0)::bigint)
     INTO budget FROM batch_items i WHERE i.account_id = owner.id AND i.state = 'running';
-    room := in_flight_max - room_kept - owner.in_flight;
+    in_flight_left := in_flight_max - in_flight_kept - owner.in_flight;
     SELECT k.limit_nano - k.used_nano INTO key_left
     FROM api_keys k WHERE k.id = lines->0->>'key_id' AND k.limit_nano IS NOT NULL;
 
-    FOR one IN
+    FOR line IN
         SELECT (element->>'batch_number')::integer AS number, element->>'error_code' AS error_code, hold_of(element) AS hold
         FROM jsonb_array_elements(lines) WITH ORDINALITY AS e(element, position) ORDER BY position
     LOOP
-        next_hold := one.hold;
-        IF one.error_code IS NOT NULL THEN
-            failing := failing + 1;
-        ELSIF taken - failing >= room THEN
-            why := 'in_flight';
-        ELSIF total + one.hold > budget THEN
-            why := 'credit';
-        ELSIF total + one.hold > key_left THEN
-            why := 'key_limit';
+        next_hold := line.hold;
+        IF line.error_code IS NOT NULL THEN
+            failed_lines := failed_lines + 1;
+        ELSIF taken - failed_lines >= in_flight_left THEN
+            stopped_by := 'in_flight';
+        ELSIF holds + line.hold > budget THEN
+            stopped_by := 'credit';
+        ELSIF holds + line.hold > key_left THEN
+            stopped_by := 'key_limit';
         END IF;
-        EXIT WHEN why <> 'done';
-        total := total + COALESCE(one.hold, 0);
+        EXIT WHEN stopped_by <> 'done';
+        holds := holds + COALESCE(line.hold, 0);
         taken := taken + 1;
-        last_number := one.number;
+        last_number := line.number;
     END LOOP;
 
     IF taken > 0 THEN
@@ -87,12 +91,12 @@ BEGIN
         FROM jsonb_array_elements(lines) WITH ORDINALITY AS e(element, position) WHERE position <= taken;
         UPDATE batch_cursors c SET fed_to = last_number, left_over = c.left_over - taken
         WHERE c.batch_id = the_batch AND c.provider = the_feed;
-        UPDATE batches b SET fed = b.fed + taken, failed = b.failed + failing WHERE b.id = the_batch;
+        UPDATE batches b SET fed = b.fed + taken, failed = b.failed + failed_lines WHERE b.id = the_batch;
     END IF;
-    RETURN QUERY SELECT NULL::text, why, 0::bigint, CASE WHEN why = 'done' THEN 0 ELSE next_hold END;
+    RETURN QUERY SELECT NULL::text, stopped_by, 0::bigint, CASE WHEN stopped_by = 'done' THEN 0 ELSE next_hold END;
 END $$;
 
--- Trigger of `batch_cursors`: an open batch with lines left has a place among its account's batches (`turn_of`).
+-- Trigger of `batch_cursors`: the cursor of a batch that is in progress and has lines left has a turn (`turn_of` is its account).
 CREATE OR REPLACE FUNCTION give_turn() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     NEW.turn_of := (
@@ -100,15 +104,15 @@ BEGIN
     RETURN NEW;
 END $$;
 
--- Trigger of `batches`: a batch that ends or goes on loses or gains the places of its cursors.
+-- Trigger of `batches`: when the state of a batch changes, its cursors lose or get their turns.
 CREATE OR REPLACE FUNCTION turns_follow_states() RETURNS trigger LANGUAGE plpgsql SET enable_seqscan = off AS $$
 BEGIN
     UPDATE batch_cursors SET turn_of = NULL WHERE batch_id = NEW.id; -- which `give_turn` corrects
     RETURN NULL;
 END $$;
 
--- Trigger of `requests`: when requests of a batch end, their items, and the counts and sums of the batch follow. A trigger, so
--- that nothing that ends a hold can miss it.
+-- Trigger of `requests`: when requests of batches end, end their items, and add to the counts and sums of their batches. It is a
+-- trigger so that no statement that ends a hold can miss it.
 CREATE OR REPLACE FUNCTION count_batches() RETURNS trigger LANGUAGE plpgsql
 SET enable_seqscan = off SET enable_mergejoin = off SET enable_hashjoin = off SET jit = off AS $$
 BEGIN

@@ -1,9 +1,9 @@
--- Revision 1.
+-- Revision 2.
 
--- Whether an account has room for `wanted` bytes in `the_file`: `ok`, or what is used up (`files`, `bytes`, or `credit`, of which
--- a NULL does not ask), with what its other files have. Whoever asks decides alone until the end of the
--- transaction, so that no two uploads share a room: the lock comes first, and the next statement sees what others have taken.
--- Whoever has the lock is soon done, so it is waited for longer than a table's.
+-- Whether the account's quota has room for `the_file` with `wanted` bytes. `outcome` is `ok`, or the limit that it would exceed:
+-- `files`, `bytes`, or `credit` (not asked if `bytes_free` is NULL). `files_there` and `bytes_there` count its other files. The account
+-- is locked until the end of the transaction, so that no two uploads take the same bytes; the statement after the lock sees what
+-- others have taken. A holder of this lock is soon done, so the wait for it is longer than that for a table's lock.
 CREATE OR REPLACE FUNCTION room_for(
     the_account text, the_file text, wanted bigint, files_max integer, bytes_max bigint, bytes_free bigint, bytes_per_usd bigint,
     OUT outcome text, OUT files_there bigint, OUT bytes_there bigint, OUT balance bigint)
@@ -20,15 +20,15 @@ BEGIN
         ELSE 'ok' END;
 END $$;
 
--- Take turns, for the rest of the transaction, among those who create batches of an account. Other work of the account does
--- not wait, because counting the lines of a large file takes long. The wait is longer than that for a table's lock.
+-- Lock the creation of batches of an account for the rest of the transaction. It is a lock of its own, because counting the lines of
+-- a large file takes long, and other work of the account does not wait for it. The wait is longer than that for a table's lock.
 CREATE OR REPLACE FUNCTION lock_batches_of(the_account text) RETURNS void LANGUAGE plpgsql SET lock_timeout = '3s' AS $$
 BEGIN
     PERFORM pg_advisory_xact_lock(7201200, hashtext(the_account));
 END $$;
 
--- Until when the results of batches over a file need its lines: `infinity` while one of them is open, NULL when none does. A
--- batch that was deleted needs none.
+-- The time until which the results of a file's batches need its lines: `infinity` while one of the batches is open, NULL if no batch
+-- needs them. A batch that its owner has deleted needs none.
 CREATE OR REPLACE FUNCTION lines_needed_until(the_file text, days_kept integer) RETURNS timestamptz
 LANGUAGE sql STABLE SET enable_seqscan = off AS $$
     SELECT max(until) FROM (
@@ -39,9 +39,9 @@ LANGUAGE sql STABLE SET enable_seqscan = off AS $$
     ) batches_of WHERE until > now()
 $$;
 
--- Delete a file, unless an open batch needs it: then, and when there is none, false. Its room is free at once but for
--- `bytes_per_line` where results are kept; a sweep sees to its lines. Whoever makes a batch over the file has it locked
--- (`lock_file`), so the lock comes first here, too, and the next statement sees the batch.
+-- Delete a file; false if an open batch needs it, or if there is no such file. From now on it counts nothing, or `bytes_per_line` for
+-- each line while results need them; a sweep deletes the lines. The creation of a batch locks the file (`lock_file`), so it is locked
+-- here, too, before the statement that looks for its batches.
 CREATE OR REPLACE FUNCTION delete_file(the_file text, the_account text, days_kept integer, bytes_per_line bigint) RETURNS boolean
 LANGUAGE plpgsql AS $$
 DECLARE

@@ -3,9 +3,9 @@ from __future__ import annotations
 from shared.stores.sql_functions import function_files
 
 NOTED = {
-    "batches": (2, "6474edf11368b978"),
+    "batches": (3, "da490f6e610e2c31"),
     "credit": (1, "ac86cfe00b242bd7"),
-    "files": (1, "95166b910f59159f"),
+    "files": (2, "805791e498acc6b9"),
     "keys": (1, "2d364736494947db"),
     "ledger": (1, "171e7111791b4a5b"),
     "partitions": (1, "50aac4f42e464350"),
