@@ -108,7 +108,7 @@ async def run(settings: Settings) -> None:
             every(settings.heartbeat_s, Checks(stores.redis, routes, vendors.models).look),
             every(ROWS_EVERY_S, lambda: publish_rows(stores.redis, vendors.published_rows())),
             *sweeps(stores, queue, settler, routes, settings),
-            *batch_tasks(stores, queue, settler, paces, catalogue, worker, vendors.environment, settings),
+            *batch_tasks(stores, queue, settler, routes, paces, catalogue, worker, vendors.environment, settings),
         ):
             group.create_task(part)
         heed_hangups(ledger.renew_connections, vendors.keys.look_now)

@@ -16,7 +16,7 @@ from shared.operators.refs import forget_salts
 from shared.stores import postgres, redis_client
 from workers.batches.feed import BatchFeeder
 from workers.batches.finish import BatchFinisher
-from workers.request.past import look_back
+from workers.request.resuming import EarlierCalls
 from workers.request.stranded import Stranded
 from workers.sweeps import files, holds_and_records, partitions, retention
 from workers.sweeps.ended_keys import EndedKeys
@@ -71,6 +71,7 @@ def batch_tasks(
     stores: Stores[ArqRedis],
     queue: Queue,
     settler: Settler,
+    routes: Routes,
     paces: Paces,
     catalogue: Catalogue,
     worker: LeasedWorker,
@@ -94,7 +95,7 @@ def batch_tasks(
         settler=settler,
         catalogue=catalogue,
         settings=settings,
-        look_back=look_back,
+        earlier_calls=EarlierCalls(stores.redis, routes.cost_factor),
     )
     feeds: dict[str, list[Feed]] = {}
     for feed in FEEDS:

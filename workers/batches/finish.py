@@ -5,6 +5,7 @@ start, and enqueues items that Redis has lost.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 import asyncpg
@@ -30,6 +31,7 @@ from workers.sweeps.settled_records import settle_kept
 if TYPE_CHECKING:
     import redis.asyncio
 
+    from shared.job import Job
     from shared.ledger.settler import Settler
     from shared.queue.queue import Queue
     from shared.settings import Settings
@@ -41,16 +43,18 @@ LOST_PER_LOOK = 1_000
 BATCHES_PER_LOOK = 100
 
 
-class PastCalls(Protocol):
-    """The vendor calls of a request before now: their number, and those that the vendor bills and nobody is charged for."""
+class Calls(Protocol):
+    """The vendor calls of a request: their number, and those that the vendor bills and nobody is charged for."""
 
-    @property
-    def calls(self) -> int:
-        """Their number."""
+    calls: int
+    lost: list[LostCall]
 
-    @property
-    def lost(self) -> tuple[LostCall, ...]:
-        """The calls that nobody is charged for."""
+
+class EarlierCalls(Protocol):
+    """Reads the calls of requests that end without another attempt."""
+
+    async def of(self, request_id: str, job_of: Callable[[], Awaitable[Job | None]]) -> Calls:
+        """The calls of a request, whose job `job_of` gives. Raises `Unavailable`."""
 
 
 class BatchFinisher:
@@ -67,10 +71,9 @@ class BatchFinisher:
         settler: Settler,
         catalogue: Catalogue,
         settings: Settings,
-        look_back: Callable[[redis.asyncio.Redis, str], Awaitable[PastCalls]],
+        earlier_calls: EarlierCalls,
     ) -> None:
-        """`look_back` reads the calls of a request from Redis, and raises `Unavailable`."""
-        self._look_back = look_back
+        self._earlier_calls = earlier_calls
         self._pool = pool
         self._client = client
         self._queue = queue
@@ -117,9 +120,18 @@ class BatchFinisher:
         for row in (row for row in rows if row["request_id"] not in settled):
             name = fed_queue(row["feed"])
             if await self._queue.bury(row["request_id"], name, or_void=False):
-                self._settler.settle_soon(_withdrawn(row, await self._look_back(self._client, row["request_id"])))
+                calls = await self._earlier_calls.of(row["request_id"], partial(self._job_of, row["request_id"]))
+                self._settler.settle_soon(_withdrawn(row, calls))
             elif row["batch_id"] in stopped:
                 await self._queue.cancel(row["request_id"])
+
+    async def _job_of(self, request_id: str) -> Job | None:
+        """The job of a running item; None if its line cannot be run any more."""
+        row = await self._pool.fetchrow(BATCHES["items_to_enqueue"], [request_id])
+        try:
+            return self._items.job_again(row) if row else None
+        except RebootError:
+            return None
 
     async def _enqueue_missing(self) -> None:
         """Enqueue items again whose job is missing in Redis (it was emptied, or the feeder died), unless they were
@@ -151,12 +163,12 @@ class BatchFinisher:
             log.info("batch ended", batch=batch.id, state=state, lines=batch.total)
 
 
-def _withdrawn(row: asyncpg.Record, past: PastCalls) -> Settlement:
+def _withdrawn(row: asyncpg.Record, earlier: Calls) -> Settlement:
     """The end of a line that waited. It may have been called before, in vain, and the vendor may bill such calls."""
     error: RebootError = (
         Cancelled("The batch was cancelled before this line ended.")
         if row["ends_as"] == "cancelled"
         else Expired("The batch expired before this line ended.")
     )
-    settlement = Settlement.uncharged(row["request_id"], row["account_id"], error, calls=past.calls)
-    return msgspec.structs.replace(settlement, lost_calls=past.lost or None)
+    settlement = Settlement.uncharged(row["request_id"], row["account_id"], error, calls=earlier.calls)
+    return msgspec.structs.replace(settlement, lost_calls=tuple(earlier.lost) or None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from decimal import Decimal
 
 import msgspec
 import pytest
@@ -37,10 +38,11 @@ from tests.integration.batches.batching import (
 from tests.integration.batches.conftest import MakeFeeder
 from tests.integration.books import Wallet, wallet
 from tests.integration.conftest import NewAccount
-from tests.integration.jobs import OPENAI_BATCH, room
+from tests.integration.jobs import OPENAI_BATCH, let_lease_lapse, room
 from workers.batches.finish import BatchFinisher
 from workers.request.billing import Received
-from workers.request.past import look_back, note_calls
+from workers.request.past import note_calls
+from workers.request.resuming import EarlierCalls
 
 SETTLED_S = 20.0
 
@@ -63,7 +65,7 @@ async def finisher(
             settler=Settler(ledger, group, retry_s=0.01),
             catalogue=load_catalogue(),
             settings=ours,
-            look_back=look_back,
+            earlier_calls=EarlierCalls(redis_client, lambda *_: Decimal(2)),
         )
 
 
@@ -138,24 +140,37 @@ async def test_a_lost_line_is_enqueued_again_at_the_price_at_which_it_was_fed(
     assert unpack_job(sealed.data).price == price
 
 
-async def test_a_line_that_is_withdrawn_after_a_call_in_vain_books_what_the_vendor_bills(
-    finisher: BatchFinisher, pool: Pool, redis_client: ArqRedis, new_account: NewAccount, queue: Queue
+@pytest.mark.parametrize(("ended", "cost_nano"), [("provider_timeout", 7), ("worker_lost", 30_000)])
+async def test_a_line_that_is_withdrawn_after_a_call_books_what_the_vendor_bills(
+    finisher: BatchFinisher,
+    pool: Pool,
+    redis_client: ArqRedis,
+    new_account: NewAccount,
+    queue: Queue,
+    ended: str,
+    cost_nano: int,
 ) -> None:
     account = await new_account(1_000)
     batch = await a_batch(pool, account, "openai")
     item = an_item(batch, 1)
     await feed(pool, batch, item)
     await finisher.look()  # which enqueues it
-    (claim,) = await queue.claim("wrk_a", [room(OPENAI_BATCH)], 1)
-    lost = LostCall(1, "openai", item.model, "provider_timeout", 7, estimated=True)
-    await note_calls(redis_client, item.id, Received(calls=1, lost=[lost]))
-    await queue.give_back(claim)
+    claims = await queue.claim("wrk_a", [room(OPENAI_BATCH)], 100)
+    claim = next(one for one in claims if one.id == item.id)
+    if ended == "provider_timeout":
+        lost = LostCall(1, "openai", item.model, ended, cost_nano, estimated=True)
+        await note_calls(redis_client, item.id, Received(calls=1, lost=[lost]))
+        await queue.give_back(claim)
+    else:
+        assert await queue.renew([claim], {claim.id: "1 openai"}) == []
+        await let_lease_lapse(redis_client, item.id, OPENAI_BATCH)
     await pool.execute("UPDATE batches SET state = 'cancelling', ends_as = 'cancelled' WHERE id = $1", batch.id)
     await finisher.look()
     assert await finisher._settler.drained(SETTLED_S)
     assert await wallet(pool, account) == Wallet(1_000, 0, 0)
     booked = await pool.fetch("SELECT number, reason, vendor_cost_nano FROM lost_calls WHERE request_id = $1", item.id)
-    assert [tuple(one) for one in booked] == [(1, "provider_timeout", 7)]
+    assert [tuple(one) for one in booked] == [(1, ended, cost_nano)]
+    assert await pool.fetchval("SELECT attempts FROM requests WHERE id = $1", item.id) == 1
 
 
 async def _kept(client: ArqRedis, item: Reservation) -> None:
