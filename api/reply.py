@@ -53,7 +53,7 @@ class Reply:
         """The reply to a caller that does not wait for the end: 202 with `respond_async`, otherwise what its API says of a
         request that runs.
         """
-        headers = self._headers.of_first(self._first)
+        headers = self._headers.of_model(self._first)
         if respond_async or self._wanted.at_once is None:
             return self._accepted(state, headers)
         said = self._wanted.at_once(self._request[REQUEST_ID], self._first)

@@ -1,4 +1,5 @@
-"""Turns a chat request's body into what is kept of it: the body is read, parsed, fitted to its model, and packed.
+"""Turns a chat request's body into a `Wanted`: the body is read, parsed, fitted to its model, and packed. A `Wanted` becomes
+a new request, or the earlier request that it repeats.
 
 A decoded body is several times as large as its bytes, so nothing decoded outlives these steps.
 """
@@ -6,7 +7,6 @@ A decoded body is several times as large as its bytes, so nothing decoded outliv
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import timedelta
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
@@ -20,16 +20,14 @@ from api.requests.fallbacks import Chain, chain_of, served_now
 from api.requests.log import find_repeated
 from api.requests.model_check import at_tier, fit_to_model, with_nearest
 from api.requests.model_names import asked_in, listed_at
-from api.requests.new_request import UNLIMITED, Admitted, NewRequest
+from api.requests.new_request import UNLIMITED, Admitted, NewRequest, job_again
 from api.requests.question import Question, packed
 from api.services import SERVICES, Services
 from shared.batches.files import require_credit
 from shared.catalogue.models import Model
 from shared.errors import ModelNotFound, RebootError
-from shared.job import Failed, PackedJob
+from shared.job import Failed
 from shared.ledger.rows import StoredInput
-from shared.money import BIGINT_MAX
-from shared.runtime import traces
 
 if TYPE_CHECKING:
     from api.formats.asked import Asked
@@ -204,26 +202,12 @@ def admitted_before(logged: LoggedRequest, wanted: Wanted, services: Services) -
     """
     if wanted.served_by is None or wanted.question is None:
         return None
-    promised = {one.model: one for one in logged.chain or ()}
-    now = promised.get(wanted.served_by.name)
-    chain = wanted.chain if now else None
-    job = PackedJob(
-        id=logged.id,
-        account_id=logged.account_id,
-        model=wanted.served_by,
-        price=now.price if now else logged.price,
-        messages=wanted.question.messages,
-        sampling=wanted.question.sampling,
-        tools=wanted.question.tools,
-        stream=logged.stream,
-        output_limit=now.output_limit if now else logged.output_limit,
-        hold_nano=logged.hold_nano,
-        deadline_ms=int(logged.deadline_at.timestamp() * 1000),
-        keep_until=logged.deadline_at + timedelta(seconds=services.settings.answers_kept_s),
-        footprint=wanted.question.footprint,
+    job = job_again(
+        logged,
+        wanted.question,
+        wanted.served_by,
+        wanted.chain,
         keeps_asked=wanted.stored_input is None,
-        fallbacks=chain.fallbacks(logged.chain or (), BIGINT_MAX) if chain and now else (),
-        tried=chain.passed if chain else (),
-        traceparent=traces.traceparent(),
+        kept_s=services.settings.answers_kept_s,
     )
     return services.submitter.admitted(job, logged.lane, logged.key_id, UNLIMITED, outlives_reader=True)

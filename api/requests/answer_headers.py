@@ -29,14 +29,14 @@ class AnswerHeaders(msgspec.Struct, frozen=True):
         """The headers once the serving model is known: the `first` one, or the one that `served` names."""
         model = served or first
         fitted = self.chain.find(model) if self.chain else None
-        headers = self.of_first(model, fitted)
+        headers = self.of_model(model, fitted)
         return {**headers, "x-model-served": model} if self.has_chain else headers
 
     def first(self, model: str) -> dict[str, str]:
         """The headers of a stream before the serving model is known."""
-        return {"Cache-Control": "no-store", **self.more} if self.has_chain else self.of_first(model)
+        return {"Cache-Control": "no-store", **self.more} if self.has_chain else self.of_model(model)
 
-    def of_first(self, model: str, fitted: ChainModel | None = None) -> dict[str, str]:
+    def of_model(self, model: str, fitted: ChainModel | None = None) -> dict[str, str]:
         """The headers of an answer by `model`, or of one whose model is asked first; `fitted` is its place in the chain."""
         ignored, name = (fitted.ignored, fitted.name) if fitted else (self.ignored, self.model)
         headers = {"x-output-limit": str(self.limits[model]), "Cache-Control": "no-store", **ignored_header(ignored)}

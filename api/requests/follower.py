@@ -80,7 +80,7 @@ class Follower:
         """Events that wait for the reader; beyond `RELAY_BUFFER_BYTES` they wait in the journal."""
         self._next = first
         """The number of the next event to be buffered."""
-        self._begun = b""
+        self._begun_by = b""
         """The owner of the claim that began the journal which is read here. A journal that another owner began contains
         another answer.
         """
@@ -94,10 +94,10 @@ class Follower:
         """Take a live event. The follower reads the journal instead if this is not the next event, if there is no room
         for it, or if it belongs to another journal.
         """
-        is_next = heard.sequence == self._next and not self._look_up and self._is_ours(heard.begun)
+        is_next = heard.sequence == self._next and not self._look_up and self._is_ours(heard.begun_by)
         if is_next and self.buffer.take_if_room(heard.event):
-            self._count(1, heard.begun)
-        elif heard.sequence >= self._next or not self._is_ours(heard.begun):
+            self._count(1, heard.begun_by)
+        elif heard.sequence >= self._next or not self._is_ours(heard.begun_by):
             self._look_up = True
         self._news.set()
 
@@ -164,12 +164,12 @@ class Follower:
                     held.release()
                 held = await self.buffer.room_for(found.left_out, self._settings.relay_within_s)
                 found = await self._journal_from(first, found.left_out)
-            if not self._is_ours(found.begun):
+            if not self._is_ours(found.begun_by):
                 raise RequestLost(LOST)
             events = [unpack_event(entry) for entry in found.entries[self._next - first :]]
             if events:  # otherwise everything was heard during the read
                 self.buffer.take(events, held)
-                self._count(len(events), found.begun)
+                self._count(len(events), found.begun_by)
                 held = None
         except Overloaded:
             raise DoorClosed(NO_ROOM) from None
@@ -191,12 +191,12 @@ class Follower:
                     raise
                 await asyncio.sleep(self._settings.idle_wait_s)
 
-    def _is_ours(self, begun: bytes) -> bool:
+    def _is_ours(self, begun_by: bytes) -> bool:
         """Whether this is the journal that was read before, as far as that is known."""
-        return not (begun and self._begun) or begun == self._begun
+        return not (begun_by and self._begun_by) or begun_by == self._begun_by
 
-    def _count(self, events: int, begun: bytes) -> None:
-        self._begun = begun or self._begun
+    def _count(self, events: int, begun_by: bytes) -> None:
+        self._begun_by = begun_by or self._begun_by
         self._next += events
 
 

@@ -17,11 +17,13 @@ from shared.ledger.api_keys import ApiKey
 from shared.ledger.chains import Tried
 from shared.ledger.pinned_price import pinned
 from shared.ledger.rows import Grant, Reservation, StoredInput
+from shared.money import BIGINT_MAX
 from shared.queue.admission import RateState
 from shared.runtime import traces
 
 if TYPE_CHECKING:
     from api.requests.fallbacks import Chain
+    from api.requests.log import LoggedRequest
     from api.requests.question import Question
     from shared.settings import Settings
 
@@ -142,6 +144,35 @@ def job_of(request: NewRequest, reservation: Reservation, grant: Grant) -> Packe
         keeps_asked=request.stored_input is None,
         fallbacks=fallbacks,
         tried=request.chain.passed if request.chain else (),
+        traceparent=traces.traceparent(),
+    )
+
+
+def job_again(
+    logged: LoggedRequest, question: Question, model: Model, chain: Chain | None, *, keeps_asked: bool, kept_s: float
+) -> PackedJob:
+    """The job of a request that was admitted before, made from its row and from the equal body that was sent again. It
+    begins with `model`, at the price and limit that were promised. Its answer is kept for `kept_s` after its deadline.
+    """
+    promised = {one.model: one for one in logged.chain or ()}.get(model.name)
+    chain = chain if promised else None
+    return PackedJob(
+        id=logged.id,
+        account_id=logged.account_id,
+        model=model,
+        price=promised.price if promised else logged.price,
+        messages=question.messages,
+        sampling=question.sampling,
+        tools=question.tools,
+        stream=logged.stream,
+        output_limit=promised.output_limit if promised else logged.output_limit,
+        hold_nano=logged.hold_nano,
+        deadline_ms=int(logged.deadline_at.timestamp() * 1000),
+        keep_until=logged.deadline_at + timedelta(seconds=kept_s),
+        footprint=question.footprint,
+        keeps_asked=keeps_asked,
+        fallbacks=chain.fallbacks(logged.chain or (), BIGINT_MAX) if chain else (),
+        tried=chain.passed if chain else (),
         traceparent=traces.traceparent(),
     )
 

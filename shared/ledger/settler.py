@@ -82,23 +82,7 @@ class Settler:
                 break
             await asyncio.sleep(self._retry_s)  # the reservation may not be committed yet
             outcome = await self._until_committed(settlement)
-        if settlement.charge_nano and outcome in {"unbilled", "unknown"}:
-            log.error(
-                "charge found no hold",
-                alert=True,
-                request_id=settlement.id,
-                outcome=outcome,
-                charge_nano=settlement.charge_nano,
-            )
-        elif outcome == "differs":
-            log.error(
-                "request charged with another amount before",
-                alert=True,
-                request_id=settlement.id,
-                charge_nano=settlement.charge_nano,
-            )
-        elif outcome == "void":
-            log.warning("void request not charged", request_id=settlement.id, charge_nano=settlement.charge_nano)
+        _report(settlement, outcome)
         if self._on_committed:
             await self._on_committed(settlement, outcome)
         del self._uncommitted[settlement.id]
@@ -116,3 +100,24 @@ class Settler:
             except Exception:  # a settlement that cannot be sent must neither end the process nor be forgotten
                 log.exception("settlement cannot be sent", alert=True, request_id=settlement.id)
             await asyncio.sleep(self._retry_s)
+
+
+def _report(settlement: Settlement, outcome: Outcome) -> None:
+    """Log an outcome that should not be; an operator is alerted if money may be missing."""
+    if settlement.charge_nano and outcome in {"unbilled", "unknown"}:
+        log.error(
+            "charge found no hold",
+            alert=True,
+            request_id=settlement.id,
+            outcome=outcome,
+            charge_nano=settlement.charge_nano,
+        )
+    elif outcome == "differs":
+        log.error(
+            "request charged with another amount before",
+            alert=True,
+            request_id=settlement.id,
+            charge_nano=settlement.charge_nano,
+        )
+    elif outcome == "void":
+        log.warning("void request not charged", request_id=settlement.id, charge_nano=settlement.charge_nano)

@@ -36,23 +36,23 @@ class RequestVoid(Exception):
 
 
 class Heard(NamedTuple):
-    """One event from a front door's channel. `begun` is the owner of the claim that began the journal; empty if that is
+    """One event from a front door's channel. `begun_by` is the owner of the claim that began the journal; empty if that is
     unknown.
     """
 
     request_id: str
     sequence: int
     event: Event
-    begun: bytes = b""
+    begun_by: bytes = b""
 
 
 class Reading(NamedTuple):
-    """A part of a journal; `begun` is as in `Heard`. `alive` is true while the job is queued or running, and while
+    """A part of a journal; `begun_by` is as in `Heard`. `alive` is true while the job is queued or running, and while
     its end is not settled. `left_out` is the size of the first event if it exceeds the limit.
     """
 
     alive: bool
-    begun: bytes
+    begun_by: bytes
     entries: list[bytes]
     left_out: int = 0
 

@@ -165,7 +165,8 @@ class Queue:
                 [owner, self._lease_ms, jobs_max, not_after_ms, PAYLOAD_BYTES_MAX, *of_worker, *limits],
             )
             self._clock.note(redis_ms)
-            if not 0 < not_after_ms < redis_ms:
+            was_late = 0 < not_after_ms < redis_ms  # then nothing was claimed, whatever is due
+            if not was_late:
                 return Claims.of(owner, held_up, flat)
         raise Unavailable("The queue took too long to hand out jobs.")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Collection, Iterable, Sequence
+from enum import StrEnum
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import msgspec
@@ -19,10 +20,17 @@ if TYPE_CHECKING:
     from shared.stores.scripts import Scripts
 
 StateName = Literal["closed", "rising", "half open", "open"]
-Outcome = Literal["s", "n", "f", "c", "x"]
-"""The outcomes of a call, in this order: answered; refused without a failure of the upstream; failed; credentials
-refused; credit used up.
-"""
+
+
+class Outcome(StrEnum):
+    """The outcome of a call for its upstream, with the letter that `upstreams.lua` reads."""
+
+    ANSWERED = "s"
+    REFUSED = "n"
+    """The vendor refused the request; the upstream works."""
+    FAILED = "f"
+    CREDENTIALS_REFUSED = "c"
+    CREDIT_USED_UP = "x"
 
 
 class UpstreamState(msgspec.Struct, frozen=True, kw_only=True):

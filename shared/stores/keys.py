@@ -1,4 +1,8 @@
-"""The names of the Redis keys and channels that are not arq's. No secret and no prompt is ever part of one."""
+"""The names of the Redis keys and channels that are not arq's. No secret and no prompt is ever part of one.
+
+The Lua scripts make some of these names themselves, because they depend on what the scripts find; then the function here
+explains the key, and tests read it.
+"""
 
 from __future__ import annotations
 

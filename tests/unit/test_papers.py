@@ -17,7 +17,7 @@ PAPERS = sorted({*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")} - {ROOT / "
 FILES = ["/" + str(path.relative_to(ROOT)) for name in FOLDERS for path in (ROOT / name).rglob("*.*")]
 CODE_SPAN = re.compile(r"`([^`\n]+)`")
 A_NAME = re.compile(r"(?:[A-Z]\w+\.)?_?[a-zA-Z][a-z]\w+\Z")
-ELSEWHERE = {"run_job", "reserve", "settle", "rebootml", "attempts"}
+ELSEWHERE = {"run_job", "reserve", "settle", "settle_and_keep", "settle_served", "rebootml"}
 """arq's function, SQL functions, a command."""
 
 

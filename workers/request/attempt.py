@@ -51,6 +51,7 @@ class Attempt:
         settings = runner.settings
         self._runner = runner
         self._given = job
+        """The job as it was enqueued; with a chain it has all cache marks."""
         self._job = with_its_marks(job)
         self._lease = lease
         self._claim = claim = lease.claim

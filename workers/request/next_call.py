@@ -107,7 +107,8 @@ class NextCall:
         self._failed_upstreams.clear()
         if begun:
             raise error
-        if not (isinstance(found, NoneAvailable) and not error.retryable and self._retries.may_call_again()):
+        waits_for_another = isinstance(found, NoneAvailable) and not error.retryable and self._retries.may_call_again()
+        if not waits_for_another:
             await self._wait_or_give_up(error)
         await self.ask_whether_it_is_wanted(error)
         return await self.first()

@@ -6,6 +6,7 @@ import time
 from typing import TYPE_CHECKING, Self
 
 from shared.errors import ModelRetired, ProviderBusy, RebootError
+from shared.queue.upstreams import Outcome
 from shared.runtime.metrics import UPSTREAM_CALLS
 from workers.providers.wire.vendor_errors import NotHere, Throttled
 from workers.upstreams.outcomes import outcome_of
@@ -46,14 +47,14 @@ class Call:
         """Note that the first byte has arrived: the next call may now try a recovering upstream."""
         if self.is_probe:
             self._answered = True
-            self._routes.states.told(self.route.name, self._term, "s")
+            self._routes.states.told(self.route.name, self._term, Outcome.ANSWERED)
             self._release()
 
     def succeeded(self, reason: str) -> None:
         """Note that the vendor's answer is complete."""
         self._routes.paces.succeeded(self.route.pace_name, self._took_s())
         if not self._answered:
-            self._routes.states.told(self.route.name, self._term, "s")
+            self._routes.states.told(self.route.name, self._term, Outcome.ANSWERED)
         UPSTREAM_CALLS.labels(self.route.name, reason).inc()
 
     async def used_up(self, reset_s: float, next_s: float) -> None:
@@ -77,7 +78,7 @@ class Call:
             self._routes.leave_aside(self.route)
         cool_s, pace = error.asked_wait_s or 0.0, self.route.pace_name
         is_repeat = is_repeat and isinstance(error, Throttled)
-        if cool_s and outcome in {"f", "n"} and not is_repeat:
+        if cool_s and outcome in {Outcome.FAILED, Outcome.REFUSED} and not is_repeat:
             self._routes.states.cool(pace, cool_s)
         if isinstance(error, ProviderBusy):
             took_s = self._took_s() if isinstance(error, Throttled) else None

@@ -23,12 +23,12 @@ def outcome_of(error: RebootError) -> Outcome | None:
         case Cancelled() | OutOfTime():
             return None
         case CreditUsedUp():
-            return "x"
+            return Outcome.CREDIT_USED_UP
         case Throttled() | AnswerTooLong() | NotHere() | AboveAccountLimit():
-            return "n"
+            return Outcome.REFUSED
         case OperatorCredentials():
-            return "c"
+            return Outcome.CREDENTIALS_REFUSED
         case ProviderError() | ProviderTimeout() | ProviderBusy():
-            return "f"
+            return Outcome.FAILED
         case _:
-            return "n"
+            return Outcome.REFUSED

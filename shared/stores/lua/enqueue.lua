@@ -27,7 +27,7 @@ local queue, id, account = KEYS[1], ARGV[1], ARGV[10]
 local size, small_max = math.max(#ARGV[2], tonumber(ARGV[14])), tonumber(ARGV[11])
 local class = size > small_max and LARGE or SMALL
 
-local function has_its_share_of_places()
+local function finds_no_place()
   local depth, waiting = tonumber(ARGV[6]), redis.call('ZCOUNT', queue, '-inf', now)
   if waiting < depth then
     return false
@@ -48,7 +48,7 @@ local function sums_of_bytes()
   return redis.call('HMGET', 'bytes:' .. queue, ':0', ':1', account)
 end
 
-local function has_its_share_of_bytes(sums)
+local function finds_no_room(sums)
   local most, reserve, for_newcomers = tonumber(ARGV[12]), tonumber(ARGV[13]), tonumber(ARGV[15])
   local small = sums[1] + (class == SMALL and size or 0)
   local taken = sums[2] + (class == LARGE and size or 0) + math.max(0, small - reserve) -- small payloads fill the reserve first
@@ -86,9 +86,9 @@ local function outcome_without_the_job()
   end
   local sums = sums_of_bytes()
   if tonumber(ARGV[8]) == 0 then
-    if has_its_share_of_places() then
+    if finds_no_place() then
       return 'full', 0
-    elseif has_its_share_of_bytes(sums) then
+    elseif finds_no_room(sums) then
       return 'bytes', 0
     end
   end

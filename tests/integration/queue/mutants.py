@@ -41,7 +41,7 @@ class Bench(NamedTuple):
         return DirectJournal(self.lua, one, live_s=60, length=length, ending=ending)
 
     async def begun(self, request_id: str) -> str:
-        return (await read_on(self.lua, request_id, 0, events_max=1, bytes_max=1)).begun.decode()
+        return (await read_on(self.lua, request_id, 0, events_max=1, bytes_max=1)).begun_by.decode()
 
     async def ended(self, one: Claim, queue: Queue) -> None:
         """The request's last event, and the end of its job with it."""

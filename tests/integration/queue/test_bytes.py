@@ -239,7 +239,7 @@ MUTANTS = [
     *(
         Mutant(a_queue_full_of_bytes_refuses_those_who_have_their_share, "enqueue", guard, instead)
         for guard, instead in (
-            ("elseif has_its_share_of_bytes(sums) then", "elseif false then"),
+            ("elseif finds_no_room(sums) then", "elseif false then"),
             ("own >= most / accounts or", ""),
             ("own >= most / accounts", "true"),
             ("most / accounts", "most"),
