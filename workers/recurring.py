@@ -86,7 +86,7 @@ def batch_tasks(
         paces=paces,
         catalogue=catalogue,
         settings=settings,
-        may_feed=lambda provider: provider not in worker.paused,
+        is_paused=lambda provider: provider in worker.paused,
     )
     finisher = BatchFinisher(
         pool=stores.pool,

@@ -66,13 +66,13 @@ class BatchFeeder:
         paces: Paces,
         catalogue: Catalogue,
         settings: Settings,
-        may_feed: Callable[[str], bool] = lambda _: True,
+        is_paused: Callable[[str], bool] = lambda _: False,
     ) -> None:
-        """`may_feed` is false for paused providers, of which only lines that a fallback model can run are fed: a fed line
-        has only a limited time until it must have ended.
+        """Of a provider that `is_paused`, only lines that a fallback model can run are fed: a fed line has only a limited
+        time until it must have ended.
         """
         self._pool = pool
-        self._may_feed = may_feed
+        self._is_paused = is_paused
         self._settings = settings
         self._windows = {feed: FeedWindow(feed, client, paces, catalogue, settings) for feed in FEEDS}
         self._turns = {feed: Turns(feed) for feed in FEEDS}
@@ -106,7 +106,7 @@ class BatchFeeder:
             page = await self._turns[feed].page(connection)
             if not page.accounts:
                 return NOTHING_TO_FEED
-            is_paused = not self._may_feed(provider_of(fed_queue(feed)))
+            is_paused = self._is_paused(provider_of(fed_queue(feed)))
             window = await self._windows[feed].window(connection, is_paused=is_paused)
             return await self._feed_page(feed, page, window)
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -11,22 +10,18 @@ import msgspec
 
 from shared.batches.batches import Ask, unpack_ask
 from shared.batches.bounds import require_at_most
-from shared.catalogue.abilities import unavailable
-from shared.catalogue.apis import by_its_api
-from shared.catalogue.caching import with_marks_taken, writes_of
-from shared.catalogue.models import Catalogue, Model, output_limit, priced
-from shared.errors import InvalidRequest, ModelNotFound, RebootError
+from shared.catalogue.models import Catalogue, Model
+from shared.errors import RebootError
 from shared.footprint import footprint_of
 from shared.ids import created_at, new_id
-from shared.input_tokens import input_bound
 from shared.job import Job
-from shared.lanes import ServiceTier, fed_queue, lane_of, tier_of
-from shared.ledger.chains import PinnedModel, chain_from_json, not_asked, pinned_model
+from shared.lanes import fed_queue, lane_of, tier_of
+from shared.ledger.chains import PinnedModel, chain_from_json
 from shared.ledger.pinned_price import PinnedPrice, price_of
 from shared.ledger.rows import Reservation
 from shared.ledger.settlement import BatchLine
 from shared.money import COST_MAX, NanoUsd
-from workers.batches.chains import Candidate, asks_of, fallback_fields
+from workers.batches.chains import Candidate, Chains, fallback_fields
 
 if TYPE_CHECKING:
     import asyncpg
@@ -66,73 +61,25 @@ class ItemMaker:
     """Makes requests of lines, at the prices that are in force when the lines are fed."""
 
     def __init__(self, catalogue: Catalogue, settings: Settings) -> None:
-        self._catalogue = catalogue
+        self._chains = Chains(catalogue, settings)
         self._settings = settings
 
     def make(self, cursor: Cursor, stored: StoredLine) -> Item | Unfit:
         """Parse a line of the cursor's batch, and make what is needed to hold for it."""
         try:
             line = _read(stored.asked)
-            item = self._item(cursor, stored, line, self._chain(line, tier_of(cursor.feed)))
+            item = self._item(cursor, stored, line, self._chains.of(line, tier_of(cursor.feed)))
             require_at_most(COST_MAX, _bound_of(item))
         except RebootError as error:
             return Unfit(stored.number, len(stored.asked), error)
         return item
 
-    def _chain(self, line: Ask, tier: ServiceTier) -> tuple[Candidate, ...]:
-        """The line's model and its fallback models, without those that can no longer run it. Raises `ModelNotFound` if the
-        first one has left the catalogue, or `InvalidRequest` if it can no longer honour the line.
-        """
-        first, *others = asks_of(line)
-        chain = [self._candidate(first, tier)]
-        for other in others:
-            with suppress(RebootError):
-                chain.append(self._candidate(other, tier))
-        return tuple(chain)
-
-    def _candidate(self, ask: Ask, tier: ServiceTier) -> Candidate:
-        try:
-            model = self._catalogue.serving(ask.model)
-        except ModelNotFound as error:
-            raise ModelNotFound(
-                f"{error.message} This one is not offered any more: send the line with another."
-            ) from error
-        model = by_its_api(model, ask.sampling, ask.tools)
-        option = unavailable(model, ask.sampling, ask.tools, ask.messages)
-        if option is None and model.image_tokens is None and any(message.images() for message in ask.messages):
-            option = "images"
-        if option:
-            raise InvalidRequest(
-                f"{model.name} does not take `{option}` any more: send the line without, or to another model."
-            )
-        at_tier = self._catalogue.at_tier(model, tier)
-        if at_tier is None:
-            raise InvalidRequest(
-                f"{model.name} has no price for {tier!r} any more: send the line without `service_tier`, or to another model."
-            )
-        marked = with_marks_taken(at_tier, ask.messages, ask.tools)
-        model = priced(at_tier, self._settings.batch_price_factor)
-        return Candidate(model, msgspec.structs.replace(ask, messages=marked.messages, tools=marked.tools))
-
-    def _pinned(self, one: Candidate) -> PinnedModel:
-        ask, model = one.ask, one.model
-        bound = input_bound(ask.chat, model.image_tokens)
-        writes = writes_of(model, ask.chat)
-        wanted, _ = output_limit(model, ask.max_tokens, self._settings)
-        return pinned_model(model, bound, writes, wanted)
-
-    def _passed(self, line: Ask, tier: ServiceTier) -> Iterator[PinnedModel]:
-        """The models that nobody could call when the line was sent."""
-        for name in line.passed:
-            with suppress(RebootError):
-                yield not_asked(self._pinned(self._candidate(msgspec.structs.replace(line, model=name), tier)))
-
     def _item(self, cursor: Cursor, stored: StoredLine, line: Ask, candidates: tuple[Candidate, ...]) -> Item:
         first, *others = candidates
-        promised = tuple(map(self._pinned, candidates))
+        promised = tuple(map(self._chains.pinned, candidates))
         chain = None
         if line.others or line.passed:
-            chain = (*self._passed(line, first.model.service_tier), *promised)
+            chain = (*self._chains.passed(line, first.model.service_tier), *promised)
         reservation = self._reservation(cursor, stored, first, promised, chain)
         has_fallbacks = chain is not None and len(chain) > 1
         return Item(reservation, line if has_fallbacks else first.ask, first.model, tuple(others))
@@ -183,7 +130,7 @@ class ItemMaker:
         no longer be run.
         """
         line = _read(row["asked"])
-        (model, ask), *others = self._chain(line, tier_of(row["feed"]))
+        (model, ask), *others = self._chains.of(line, tier_of(row["feed"]))
         model = msgspec.structs.replace(model, price=price_of(row))
         chain = row["chain"] and chain_from_json(row["chain"])
         more = fallback_fields(line, others, chain or ())
