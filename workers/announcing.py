@@ -71,7 +71,7 @@ class Announcer:
         worker.pause(off.paused)
         states.drained = off.drained
         if worker.worker_id in off.draining:
-            worker.drain()
+            worker.stop_claiming()
         return (worker.paused, states.drained, worker.draining) != before
 
     async def heed_and_say_so(self) -> None:

@@ -112,7 +112,7 @@ class LeasedWorker(Worker):
             self.paused = providers
             self._something_to_do.set()
 
-    def drain(self) -> None:
+    def stop_claiming(self) -> None:
         """Take no more jobs. Running jobs go on to their end, however long that takes; then the worker is idle until a
         signal stops it.
         """

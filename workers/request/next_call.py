@@ -137,15 +137,10 @@ class NextCall:
         While another request tries an upstream it waits twice `UPSTREAM_WAIT_S`, because the upstream may open at any
         moment.
         """
-        wait_s, now_ms, received = unavailable.wait_s, clock.now_ms(), self._received
-        has_turn = unavailable.in_turn and self._retries.age_s <= self._settings.upstream_throttled_s
-        if unavailable.serves or has_turn or not received.waits_since_ms:
-            received.waits_since_ms = now_ms
+        self._note_wait(unavailable)
+        wait_s, patience_s = unavailable.wait_s, self._patience_s(unavailable)
         known = wait_s if wait_s < self._settings.deadline_max_s else None
         error = none_is_available(self._job.model.name, unavailable.because, known)
-        patience_s = (
-            self._settings.upstream_wait_s * (1 + unavailable.probed) - (now_ms - received.waits_since_ms) / 1000
-        )
         delay_s = self._spread(min(wait_s, LOOKS_AGAIN_S))
         if not self._retries.is_patient:
             if wait_s > patience_s or patience_s <= 0 or await self._prefers_next_model():
@@ -158,6 +153,17 @@ class NextCall:
         with self._routes.waiting():
             await asyncio.sleep(delay_s)
         await self.ask_whether_it_is_wanted(error)
+
+    def _note_wait(self, unavailable: NoneAvailable) -> None:
+        """Note since when no upstream was open for the request. The time begins anew while one recovers or throttles."""
+        has_turn = unavailable.in_turn and self._retries.age_s <= self._settings.upstream_throttled_s
+        if unavailable.serves or has_turn or not self._received.waits_since_ms:
+            self._received.waits_since_ms = clock.now_ms()
+
+    def _patience_s(self, unavailable: NoneAvailable) -> float:
+        """Seconds for which the request still waits for an upstream."""
+        waited_s = (clock.now_ms() - self._received.waits_since_ms) / 1000
+        return self._settings.upstream_wait_s * (1 + unavailable.probed) - waited_s
 
     async def _await_turn(self, route: Route) -> bool:
         """Wait for the call's turn. False if the upstream takes no call when the turn comes: then the request takes

@@ -154,12 +154,8 @@ class VendorCalls:
         fitted = Fitted(self._request(call.route.model, streamed=self._is_streamed() or call.is_probe))
         request = fitted.request
         traces.note({"gen_ai.request.stream": request.stream})
-        idle_s = self._idle_s() if request.stream else None
         self._incoming.begin(is_timed=request.stream and self._tier == "default" and self._job.batch_line is None)
-        total_s = min(self._job.left_s(), self._settings.deadline_s(self._tier))
-        first_s = self._settings.upstream_probe_s if call.is_probe and request.stream else None
-        pieces = bounded(call.route.provider.stream(request), idle_s=idle_s, total_s=total_s, first_s=first_s)
-        pieces = fitted.undone(_noted(pieces, call) if call.is_probe else pieces)
+        pieces = self._pieces(call, fitted)
         progress = sending(lambda with_vendor: self._note_vendor_has_call(with_vendor=with_vendor))
         with progress as sent, receiving(self._incoming.await_room):
             try:
@@ -167,6 +163,17 @@ class VendorCalls:
                     return await self._heard(pieces, call)
             finally:
                 self._received.accepted = sent.accepted
+
+    def _pieces(self, call: Call, fitted: Fitted) -> AsyncGenerator[Piece, None]:
+        """The vendor's answer to the `fitted` request, within its time limits and in the form that the caller asked for."""
+        request = fitted.request
+        pieces = bounded(
+            call.route.provider.stream(request),
+            idle_s=self._idle_s() if request.stream else None,
+            total_s=min(self._job.left_s(), self._settings.deadline_s(self._tier)),
+            first_s=self._settings.upstream_probe_s if call.is_probe and request.stream else None,
+        )
+        return fitted.undone(_noted(pieces, call) if call.is_probe else pieces)
 
     async def _heard(self, pieces: AsyncGenerator[Piece, None], call: Call) -> str:
         async for piece in pieces:

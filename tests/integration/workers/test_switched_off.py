@@ -37,7 +37,7 @@ OPENAI_ONLY = frozenset({"openai"})
 
 
 def _drained(process: Process) -> Process:
-    process.worker.drain()
+    process.worker.stop_claiming()
     return process
 
 
