@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from decimal import Decimal
-from typing import Any
+from typing import Any, NamedTuple, cast
 
 import asyncpg
 import msgspec
@@ -194,6 +195,38 @@ async def books(postgres_url: str, written_books: str) -> AsyncIterator[asyncpg.
         yield pool
 
 
+@pytest.fixture(scope="module")
+async def unguarded(postgres_url: str, written_books: str) -> AsyncIterator[asyncpg.Connection]:
+    """A copy of them without the database's guards."""
+    async with a_database(postgres_url, written_books) as url:
+        connection = await asyncpg.connect(url)
+        await connection.execute(UNGUARD)
+        yield connection
+        await connection.close()
+
+
+class Planted(NamedTuple):
+    """A pool whose one connection is in a transaction in which something was planted."""
+
+    connection: asyncpg.Connection
+
+    @asynccontextmanager
+    async def acquire(self) -> AsyncIterator[asyncpg.Connection]:
+        yield self.connection
+
+
+@asynccontextmanager
+async def planting(connection: asyncpg.Connection, statement: str) -> AsyncIterator[asyncpg.Pool]:
+    """The books with a violation, which is undone when the block ends."""
+    transaction = connection.transaction(isolation="repeatable_read")  # as the check's own is, which is one within it
+    await transaction.start()
+    try:
+        assert await connection.execute(statement) not in {"UPDATE 0", "DELETE 0", "INSERT 0 0"}
+        yield cast(asyncpg.Pool, Planted(connection))
+    finally:
+        await transaction.rollback()
+
+
 async def test_books_that_balance_are_ok(books: asyncpg.Pool) -> None:
     report = await check_ledger(books)
     assert (report.ok, report.violations, report.accounts, report.requests) == (True, [], 1, 10)
@@ -239,12 +272,17 @@ def test_a_violation_is_planted_for_every_rule() -> None:
 @pytest.mark.parametrize(
     ("rule", "planted"), [(rule, planted) for rule, statements in VIOLATIONS.items() for planted in statements]
 )
-async def test_a_planted_violation_is_found_and_named(books: asyncpg.Pool, rule: str, planted: str) -> None:
-    await books.execute(UNGUARD)
-    assert await books.execute(planted) not in {"UPDATE 0", "DELETE 0", "INSERT 0 0"}
-    report = await check_ledger(books)
+async def test_a_planted_violation_is_found_and_named(unguarded: asyncpg.Connection, rule: str, planted: str) -> None:
+    async with planting(unguarded, planted) as books:
+        report = await check_ledger(books)
     assert not report.ok
     assert any(violation.startswith(f"{rule}: ") for violation in report.violations), report.violations
+
+
+async def test_what_is_planted_is_gone_before_anything_else_is(unguarded: asyncpg.Connection) -> None:
+    async with planting(unguarded, "UPDATE accounts SET balance_nano = balance_nano + 1"):
+        pass
+    assert (await check_ledger(cast(asyncpg.Pool, Planted(unguarded)))).ok
 
 
 async def test_a_check_changes_nothing(books: asyncpg.Pool) -> None:
