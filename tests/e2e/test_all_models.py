@@ -19,6 +19,7 @@ from shared.catalogue.files import FILES
 from shared.catalogue.models import load_catalogue
 from shared.chat import NO_TOOLS, JsonAnswer
 from shared.money import Price
+from tests.e2e.openai_client import asking
 from tests.harness.caller import told
 from tests.harness.running import Running
 from tests.harness.support import eventually_true
@@ -198,6 +199,23 @@ async def test_what_agents_send_of_tools_reaches_every_vendor(session: aiohttp.C
     assert response.status == 200, answer
     (made,) = answer["choices"][0]["message"]["tool_calls"]
     assert made["function"]["name"] == DOTTED
+
+
+@pytest.mark.parametrize(
+    ("model", "ignored"),
+    [
+        ("amazon-nova-lite", "seed, frequency_penalty, presence_penalty"),
+        ("openai-o3-mini", "frequency_penalty, presence_penalty"),
+        ("deepseek-chat", "seed"),
+        ("google-gemini-2.0-flash", None),
+    ],
+)
+async def test_seeds_and_penalties_are_wishes(session: aiohttp.ClientSession, model: str, ignored: str | None) -> None:
+    """Clients send them to every model that they do not know."""
+    fields = {"seed": 0, "frequency_penalty": 0.3, "presence_penalty": -0.1}
+    body = asking(told(), **fields) | {"model": model}
+    async with session.post("/v1/chat/completions", json=body) as response:
+        assert (response.status, response.headers.get("x-ignored")) == (200, ignored)
 
 
 async def test_the_wallet_is_what_the_answers_cost(session: aiohttp.ClientSession) -> None:

@@ -6,12 +6,15 @@ import asyncio
 import os
 import sys
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import asyncpg
 import pytest
 from redis.asyncio import Redis
 
+from deploy.local.child import Program
 from shared.stores.migrations import migrate
+from tests.harness.forking import started
 from tests.harness.support import free_port, shifted_by
 
 GOOD = {"LOG_LEVEL": "error", "PATH": os.defpath}
@@ -31,18 +34,19 @@ async def stores(postgres_url: str, redis_url: str) -> dict[str, str]:
 
 async def refused(module: str, environment: dict[str, str]) -> str:
     """Start it; gives the one line that it says."""
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", module), env=GOOD | environment, stdout=-1, stderr=-1
-    )
-    try:
-        async with asyncio.timeout(30):
-            _, said = await process.communicate()
-    finally:
-        if process.returncode is None:
-            process.kill()
-    assert process.returncode == 1, said.decode()
-    assert said.count(b"\n") == 1, said.decode()
-    return said.decode()
+    with TemporaryDirectory() as folder:
+        log = Path(folder) / "logs" / "it.log"
+        command = (sys.executable, "-m", module)
+        child = started(Program(name="it", command=command, environment=GOOD | environment, log=log))
+        try:
+            async with asyncio.timeout(30):
+                status = await child.ended()
+        finally:
+            await child.kill()
+        said = log.read_text(encoding="utf-8")
+    assert status == 1, said
+    assert said.count("\n") == 1, said
+    return said
 
 
 @pytest.mark.parametrize(("module", "missing"), [("api", "DATABASE_URL"), ("workers", "REDIS_URL")])

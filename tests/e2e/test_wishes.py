@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import aiohttp
 import anthropic
 import openai
 import pytest
@@ -17,7 +16,6 @@ from tests.e2e.anthropic_client import asked, client_of
 from tests.e2e.conftest import NewCaller
 from tests.e2e.openai_client import asking
 from tests.harness.caller import MODEL, Caller, told
-from tests.harness.running import Running
 
 WISHES: dict[str, dict[str, Any]] = {
     "reasoning_effort": {"reasoning_effort": "low"},
@@ -89,27 +87,6 @@ async def test_a_stream_names_what_was_left_out_in_its_headers(caller: Caller) -
     reply = await caller.request("POST", f"{COMPLETIONS}?beta=true&trace=1", json=asking(told(), **fields))
     assert reply.body.endswith(b"data: [DONE]\n\n")
     assert reply.headers["x-ignored"] == "min_p, verbosity, ?trace, reasoning_effort"
-
-
-@pytest.mark.parametrize(
-    ("model", "ignored"),
-    [
-        ("amazon-nova-lite", "seed, frequency_penalty, presence_penalty"),
-        ("openai-o3-mini", "frequency_penalty, presence_penalty"),
-        ("deepseek-chat", "seed"),
-        ("google-gemini-2.0-flash", None),
-    ],
-)
-async def test_seeds_and_penalties_are_wishes(made_run: Running, model: str, ignored: str | None) -> None:
-    """Clients send them to every model that they do not know."""
-    demo = await made_run.ready()
-    fields = {"seed": 0, "frequency_penalty": 0.3, "presence_penalty": -0.1}
-    body = asking(told(), **fields) | {"model": model}
-    async with (
-        aiohttp.ClientSession(demo["url"], headers={"Authorization": f"Bearer {demo['api_key']}"}) as session,
-        session.post(COMPLETIONS, json=body) as response,
-    ):
-        assert (response.status, response.headers.get("x-ignored")) == (200, ignored)
 
 
 async def test_names_of_what_was_left_out_are_escaped_and_end_after_a_kilobyte(caller: Caller) -> None:

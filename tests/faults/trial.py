@@ -22,7 +22,7 @@ from tests.faults.books import Books
 from tests.faults.checker import Case, Promise, join, violations
 from tests.faults.clients import FORMS, MODEL, Asked, Caller, Form, Question
 from tests.harness.cluster import Cluster
-from tests.harness.support import POLL_S, eventually, eventually_true
+from tests.harness.support import eventually, eventually_true, pause
 
 CREDIT_USD = Decimal(1_000)
 AFTER_FAILURE_S = 0.1
@@ -165,24 +165,22 @@ class Trial:
 
     async def until_no_hold(self, within_s: float) -> None:
         """Wait until nothing of the account is held."""
-        deadline = time.monotonic() + within_s
-        while True:
-            if not (pending := await self.books.holds()):
-                return
-            assert time.monotonic() < deadline, f"{pending} holds after {within_s:g} s"
-            await asyncio.sleep(POLL_S)
+        began = time.monotonic()
+        while pending := await self.books.holds():
+            assert time.monotonic() < began + within_s, f"{pending} holds after {within_s:g} s"
+            await pause(began)
 
     async def _settle(self, within_s: float) -> tuple[float, list[str]]:
         """Wait until nothing is pending; gives how long after the last answer that was, and what is pending all the same."""
-        deadline = time.monotonic() + within_s
+        began = time.monotonic()
         last = max((asked.ended_at for asked in self.asked), default=time.time())
         while True:
             pending = await self._pending()
             if not pending:
                 return max(0.0, time.time() - last), []
-            if time.monotonic() > deadline:
+            if time.monotonic() > began + within_s:
                 return within_s, [f"after {within_s:g} s: {what}" for what in pending]
-            await asyncio.sleep(POLL_S)
+            await pause(began)
 
     async def _pending(self) -> list[str]:
         if holds := await self.books.holds():

@@ -28,7 +28,7 @@ from shared.stores.migrations import migrate
 from tests.harness.forking import started
 from tests.harness.proxy import Address, Proxy
 from tests.harness.servers import UNSYNCED, Postgres, Simulator, Valkey
-from tests.harness.support import POLL_S, eventually, free_port
+from tests.harness.support import eventually, free_port, pause
 
 READY_S = 60.0
 STARTED = b'"event":"worker started"'
@@ -157,11 +157,11 @@ class Cluster:
 
     async def ready(self) -> None:
         """Wait until every front door would serve, and as many workers say hello as there are."""
-        deadline = time.monotonic() + READY_S
+        began = time.monotonic()
         while not await self._is_ready():
             self.check_nobody_died()
-            assert time.monotonic() < deadline, "the cluster is not ready"
-            await asyncio.sleep(POLL_S)
+            assert time.monotonic() < began + READY_S, "the cluster is not ready"
+            await pause(began)
 
     def check_nobody_died(self) -> None:
         """Fails when a process has ended that nobody ended."""

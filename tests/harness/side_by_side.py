@@ -17,6 +17,8 @@ SHARING = ("tests/faults/", "tests/e2e/", HALF, "tests/clients/", "tests/console
 """Folders whose tests share a system, in the order in which they begin: what takes longest comes first."""
 APART = {
     "tests/e2e/test_all_models.py": "make run",
+    "tests/e2e/test_callers_faults.py": "make run",
+    "tests/e2e/test_thoughts.py": "make run",
     "tests/e2e/test_batch_export.py": "exports",
     "tests/e2e/test_make_run.py": "make run",
     "tests/e2e/test_start.py": "starts",
@@ -32,11 +34,12 @@ APART = {
     "tests/e2e/test_billing.py": HALF,
     "tests/e2e/test_bodies.py": HALF,
     "tests/e2e/test_bytes_out.py": HALF,
-    "tests/e2e/test_callers_faults.py": HALF,
     "tests/e2e/test_anthropic.py": HALF,
 }
 """Files there that are another group than their folder, and the group's name: most start a system of their own; those of HALF
 start one more like that of the folder."""
+ENDING = "tests/e2e/test_make_run.py"
+"""It ends the service that it shares, so it comes after the other files of its group."""
 LEASE = re.compile(r"lease \d+ s")
 
 
@@ -56,10 +59,12 @@ def lease_of(nodeid: str) -> str:
 
 def turn_of(item: pytest.Item) -> int:
     """The place of a test's group: a smaller one begins earlier."""
+    if item.nodeid.startswith(ENDING):
+        return len(SHARING) + 1
     group = _group_of(item.nodeid)
     if group in SHARING:
         return SHARING.index(group)
-    return len(SHARING) if group in APART.values() else len(SHARING) + 1
+    return len(SHARING) if group in APART.values() else len(SHARING) + 2
 
 
 def _group_of(nodeid: str) -> str:

@@ -13,7 +13,8 @@ import psutil
 
 T = TypeVar("T")
 DEADLINE_S = 30.0
-POLL_S = 0.02
+POLL_S, POLL_MAX_S = 0.02, 0.25
+WAIT_PER_POLL = 10
 
 
 def free_port() -> int:
@@ -25,11 +26,19 @@ def free_port() -> int:
 
 async def eventually(ask: Callable[[], T | None], what: str, deadline_s: float = DEADLINE_S) -> T:
     """Ask until the answer is true and return it; fails with `what` after the deadline."""
-    deadline = time.monotonic() + deadline_s
+    began = time.monotonic()
     while not (answer := ask()):
-        assert time.monotonic() < deadline, f"not within {deadline_s:g} s: {what}"
-        await asyncio.sleep(POLL_S)
+        assert time.monotonic() < began + deadline_s, f"not within {deadline_s:g} s: {what}"
+        await pause(began)
     return answer
+
+
+async def pause(began: float) -> None:
+    """Sleep between two questions, the longer the more time has passed since `began`: what takes long is asked seldom, and
+    nobody waits a tenth longer than needed.
+    """
+    waited = time.monotonic() - began
+    await asyncio.sleep(min(max(waited / WAIT_PER_POLL, POLL_S), POLL_MAX_S))
 
 
 def is_running(pid: int) -> bool:
@@ -42,10 +51,10 @@ def is_running(pid: int) -> bool:
 
 async def eventually_true(ask: Callable[[], Awaitable[T | None]], what: str, deadline_s: float = DEADLINE_S) -> T:
     """The same for a question that has to be awaited."""
-    deadline = time.monotonic() + deadline_s
+    began = time.monotonic()
     while not (answer := await ask()):
-        assert time.monotonic() < deadline, f"not within {deadline_s:g} s: {what}"
-        await asyncio.sleep(POLL_S)
+        assert time.monotonic() < began + deadline_s, f"not within {deadline_s:g} s: {what}"
+        await pause(began)
     return answer
 
 
