@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
@@ -87,8 +87,15 @@ class Chains:
                 yield not_asked(self.pinned(self._candidate(msgspec.structs.replace(line, model=name), tier)))
 
 
-def fallback_fields(line: Ask, others: Sequence[Candidate], chain: Sequence[PinnedModel]) -> dict[str, Any]:
-    """The fields of a job that has fallback models, with the prices and limits of its admission."""
+class Fallbacks(NamedTuple):
+    """The fallback models of a job, and the models of its chain that are out from the beginning."""
+
+    models: tuple[Fallback, ...]
+    tried: tuple[Tried, ...]
+
+
+def fallbacks_of(line: Ask, others: Sequence[Candidate], chain: Sequence[PinnedModel]) -> Fallbacks:
+    """The fallbacks of a line's job, with the prices and limits of its admission, which `chain` has."""
     promised = {one.model: one for one in chain}
     fallbacks = (
         Fallback(
@@ -102,7 +109,7 @@ def fallback_fields(line: Ask, others: Sequence[Candidate], chain: Sequence[Pinn
     )
     passed = chain[: len(line.passed)]
     tried = (Tried(model=one.model, code=ProviderNotConfigured.code, calls=0) for one in passed if not one.output_limit)
-    return {"fallbacks": tuple(fallbacks), "tried": tuple(tried)}
+    return Fallbacks(tuple(fallbacks), tuple(tried))
 
 
 def _asks_of(line: Ask) -> Iterator[Ask]:

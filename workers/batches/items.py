@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -21,7 +21,7 @@ from shared.ledger.pinned_price import PinnedPrice, price_of
 from shared.ledger.rows import Reservation
 from shared.ledger.settlement import BatchLine
 from shared.money import COST_MAX, NanoUsd
-from workers.batches.chains import Candidate, Chains, fallback_fields
+from workers.batches.chains import Candidate, Chains, Fallbacks, fallbacks_of
 
 if TYPE_CHECKING:
     import asyncpg
@@ -43,6 +43,7 @@ class StoredLine(NamedTuple):
 class Item(NamedTuple):
     """A line that is about to be fed, with its fallback models."""
 
+    line: BatchLine
     reservation: Reservation
     ask: Ask
     model: Model
@@ -82,7 +83,8 @@ class ItemMaker:
             chain = (*self._chains.passed(line, first.model.service_tier), *promised)
         reservation = self._reservation(cursor, stored, first, promised, chain)
         has_fallbacks = chain is not None and len(chain) > 1
-        return Item(reservation, line if has_fallbacks else first.ask, first.model, tuple(others))
+        place = BatchLine(cursor.day, cursor.batch_id, stored.number)
+        return Item(place, reservation, line if has_fallbacks else first.ask, first.model, tuple(others))
 
     def _reservation(
         self,
@@ -132,10 +134,18 @@ class ItemMaker:
         line = _read(row["asked"])
         (model, ask), *others = self._chains.of(line, tier_of(row["feed"]))
         model = msgspec.structs.replace(model, price=price_of(row))
-        chain = row["chain"] and chain_from_json(row["chain"])
-        more = fallback_fields(line, others, chain or ())
-        asked = line if any(more.values()) else ask
-        return _job(row["request_id"], row["account_id"], model, asked, dict(row), **more)
+        chain = chain_from_json(row["chain"]) if row["chain"] else ()
+        fallbacks = fallbacks_of(line, others, chain)
+        admission = Admission(
+            row["request_id"],
+            row["account_id"],
+            BatchLine(row["batch_day"], row["batch_id"], row["batch_number"]),
+            row["output_limit"],
+            row["hold_nano"],
+            row["deadline_at"],
+            row["keep_until"],
+        )
+        return _job(admission, model, line if any(fallbacks) else ask, fallbacks)
 
 
 def _read(asked: bytes) -> Ask:
@@ -168,38 +178,50 @@ def as_fed(line: Item | Unfit, key_id: str, day: date) -> Reservation | dict[str
     }
 
 
+class Admission(NamedTuple):
+    """The part of a job that the admission of its request has fixed."""
+
+    request_id: str
+    account_id: str
+    line: BatchLine
+    output_limit: int
+    hold_nano: NanoUsd
+    deadline_at: datetime
+    keep_until: datetime | None
+
+
 def job_of(item: Item, hold_nano: NanoUsd) -> Job:
     """The job of an item that is held for."""
-    reservation = item.reservation
-    granted = msgspec.structs.asdict(reservation) | {"hold_nano": hold_nano}
-    if reservation.chain:
-        granted["output_limit"] = reservation.chain[len(reservation.chain) - len(item.others) - 1].output_limit
-    more = fallback_fields(item.ask, item.others, reservation.chain or ())
-    return _job(reservation.id, reservation.account_id, item.model, item.ask, granted, **more)
+    reservation, chain = item.reservation, item.reservation.chain or ()
+    own_limit = chain[len(chain) - len(item.others) - 1].output_limit if chain else reservation.output_limit
+    admission = Admission(
+        reservation.id,
+        reservation.account_id,
+        item.line,
+        own_limit,
+        hold_nano,
+        reservation.deadline_at,
+        reservation.keep_until,
+    )
+    return _job(admission, item.model, item.ask, fallbacks_of(item.ask, item.others, chain))
 
 
-def _job(
-    request_id: str,
-    account_id: str,
-    model: Model,
-    ask: Ask,
-    granted: Mapping[str, Any],
-    **more: Any,  # noqa: ANN401 - fields of a job
-) -> Job:
+def _job(admission: Admission, model: Model, ask: Ask, fallbacks: Fallbacks) -> Job:
     return Job(
-        id=request_id,
-        account_id=account_id,
+        id=admission.request_id,
+        account_id=admission.account_id,
         model=model,
         price=model.price,
         messages=ask.messages,
         sampling=ask.sampling,
         tools=ask.tools,
         stream=False,
-        output_limit=granted["output_limit"],
-        hold_nano=granted["hold_nano"],
-        deadline_ms=int(granted["deadline_at"].timestamp() * 1000),
-        keep_until=granted["keep_until"],
-        batch_line=BatchLine(granted["batch_day"], granted["batch_id"], granted["batch_number"]),
+        output_limit=admission.output_limit,
+        hold_nano=admission.hold_nano,
+        deadline_ms=int(admission.deadline_at.timestamp() * 1000),
+        keep_until=admission.keep_until,
+        batch_line=admission.line,
         footprint=footprint_of(ask.chat),
-        **more,
+        fallbacks=fallbacks.models,
+        tried=fallbacks.tried,
     )
