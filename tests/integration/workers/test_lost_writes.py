@@ -30,7 +30,7 @@ from shared.settings import Settings
 from shared.stores.scripts import Scripts
 from tests.harness.builders import a_job, a_release, a_reservation, a_settlement
 from tests.harness.journals import read_journal
-from tests.harness.support import eventually_true
+from tests.harness.support import eventually, eventually_true
 from tests.integration.books import Wallet, wallet
 from tests.integration.conftest import NewAccount
 from tests.integration.jobs import OPENAI, claim_one, enqueue, let_lease_lapse
@@ -94,6 +94,7 @@ async def _run_what_waits(
             return not await client.zcard(OPENAI)
 
         await eventually_true(empty, "the queue is empty")
+        await eventually(lambda: not process.worker.tasks, "the last job has handed its settlement over")
         assert await settler.drained(10)
     return vendor.called_for
 
