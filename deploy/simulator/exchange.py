@@ -155,7 +155,7 @@ async def serve(request: web.Request, dialect: Dialect) -> web.StreamResponse:
             return _refused(call, dialect, refusal, "refused")
 
 
-def asked_in(question: Question, directions: Directions, call: Call, hit: Hit = NOTHING) -> Told:
+def composed(question: Question, directions: Directions, call: Call, hit: Hit = NOTHING) -> Told:
     """Compose the answer of a call, empty if it is blocked, and log its true counts."""
     script, pieces = directions.script, list[Piece]()
     if script.fault == "blocked":
@@ -210,7 +210,7 @@ async def _answer(
         case "above_limit" if dialect.above_limit is not None:
             return _refused(call, dialect, dialect.above_limit, "fault")
         case _:
-            told = asked_in(question, directions, call, _cached(request.app[SIMULATOR], question, script))
+            told = composed(question, directions, call, _cached(request.app[SIMULATOR], question, script))
             response = await _perform(request, dialect, told, call, limits)
             call.ending = "fault" if script.fault else "completed"
             return response

@@ -16,7 +16,7 @@ from deploy.simulator import acts, answer, player
 from deploy.simulator import script as scripts
 from deploy.simulator.befallen import befallen, dead
 from deploy.simulator.calls import Call
-from deploy.simulator.exchange import HTML_PAGE, Question, Refusal, asked_in
+from deploy.simulator.exchange import HTML_PAGE, Question, Refusal, composed
 from deploy.simulator.openai import rules
 from deploy.simulator.openai.chat import OPENAI_CHAT, check_bearer
 from deploy.simulator.openai.realtime_client import (
@@ -144,7 +144,7 @@ class Session:
         self._simulator.calls.name(call, script.key)
         refusal = rules.REFUSALS.get(script.status, rules.REFUSALS[500]).recoded(script)
         _refuse_scripted(script, refusal, call)
-        told = asked_in(question, directions, call)
+        told = composed(question, directions, call)
         modalities = options.output_modalities or self._settings.output_modalities or []
         wire = RealtimeWire(told, refusal, audio="text" not in modalities, limit=question.limit)
         self._in_progress = wire, call
