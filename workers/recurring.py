@@ -50,11 +50,14 @@ async def every(seconds: float, do: Callable[[], Awaitable[object]]) -> None:
 def sweeps(stores: Stores[ArqRedis], queue: Queue, settler: Settler, routes: Routes, settings: Settings) -> list[Task]:
     """The tasks that clean up after dead processes and delete what has expired. Any worker may do them."""
     pool, redis = stores.pool, stores.redis
+    earlier = EarlierCalls(redis, routes.cost_factor)
     return [
         every(PARTITIONS_EVERY_S, lambda: partitions.sweep_months(pool, settings)),
         every(PARTITIONS_EVERY_S, lambda: partitions.sweep_days(pool, settings)),
         every(settings.sweep_every_s, lambda: holds_and_records.sweep_settle_records(pool, redis, settler)),
-        every(settings.sweep_every_s, lambda: holds_and_records.sweep_expired_holds(pool, redis, queue, settler)),
+        every(
+            settings.sweep_every_s, lambda: holds_and_records.sweep_expired_holds(pool, redis, queue, settler, earlier)
+        ),
         every(settings.sweep_every_s, lambda: sweep_kept_records(pool, redis, settler, settings.settled_kept_s)),
         every(
             settings.sweep_every_s,

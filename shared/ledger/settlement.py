@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import date, datetime
 from typing import Literal
 
@@ -92,9 +93,12 @@ class Settlement(msgspec.Struct, frozen=True, kw_only=True):
         hold_state: HoldEnd = "released",
         ended_at: datetime | None = None,
         calls: int = 0,
+        lost_calls: Sequence[LostCall] = (),
         void: bool = False,
     ) -> Settlement:
-        """The end of a request that costs nothing, with the error that its caller is told. `ended_at` is now by default."""
+        """The end of a request that costs its caller nothing, with the error that the caller is told. `ended_at` is now by
+        default.
+        """
         return cls(
             id=request_id,
             created_at=created_at(request_id),
@@ -105,5 +109,6 @@ class Settlement(msgspec.Struct, frozen=True, kw_only=True):
             error_code=error.code,
             error_message=error.message,
             calls=calls,
+            lost_calls=tuple(lost_calls) or None,
             void=void,
         )

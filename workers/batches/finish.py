@@ -4,12 +4,10 @@ start, and enqueues items that Redis has lost.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import asyncpg
-import msgspec
 import structlog
 
 from shared import clock
@@ -19,7 +17,7 @@ from shared.catalogue.models import Catalogue
 from shared.errors import Cancelled, Expired, RebootError
 from shared.ids import created_at
 from shared.lanes import fed_queue
-from shared.ledger.settlement import LostCall, Settlement
+from shared.ledger.settlement import Settlement
 from shared.queue.claims import EPOCHS_PER_ENQUEUE
 from shared.queue.known import lost_among
 from shared.stores.lock_numbers import Lock
@@ -35,26 +33,13 @@ if TYPE_CHECKING:
     from shared.ledger.settler import Settler
     from shared.queue.queue import Queue
     from shared.settings import Settings
+    from workers.sweeps.earlier_calls import Calls, EarlierCalls
 
 log = structlog.get_logger(__name__)
 ITEMS_PER_LOOK = 5_000
 LOST_PER_LOOK = 1_000
 """The most items of which Redis is asked in one look whether it has lost them. The next look goes on behind them."""
 BATCHES_PER_LOOK = 100
-
-
-class Calls(Protocol):
-    """The vendor calls of a request: their number, and those that the vendor bills and nobody is charged for."""
-
-    calls: int
-    lost: list[LostCall]
-
-
-class EarlierCalls(Protocol):
-    """Reads the calls of requests that end without another attempt."""
-
-    async def of(self, request_id: str, job_of: Callable[[], Awaitable[Job | None]]) -> Calls:
-        """The calls of a request, whose job `job_of` gives. Raises `Unavailable`."""
 
 
 class BatchFinisher:
@@ -170,5 +155,6 @@ def _withdrawn(row: asyncpg.Record, earlier: Calls) -> Settlement:
         if row["ends_as"] == "cancelled"
         else Expired("The batch expired before this line ended.")
     )
-    settlement = Settlement.uncharged(row["request_id"], row["account_id"], error, calls=earlier.calls)
-    return msgspec.structs.replace(settlement, lost_calls=tuple(earlier.lost) or None)
+    return Settlement.uncharged(
+        row["request_id"], row["account_id"], error, calls=earlier.calls, lost_calls=earlier.lost
+    )

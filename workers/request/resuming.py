@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from shared.queue.claims import EPOCHS_PER_ENQUEUE
 from workers.request.billing import Received, lose_with_worker
-from workers.request.past import look_back
+from workers.request.past import look_back_at_calls
 
 if TYPE_CHECKING:
     import redis.asyncio
@@ -44,7 +44,7 @@ class EarlierCalls:
         """The calls of a request. `job_of` gives its job, and is called if a worker died during a call. Raises
         `Unavailable`, and what `job_of` raises.
         """
-        past = await look_back(self._client, request_id)
+        past = await look_back_at_calls(self._client, request_id)
         received = Received(calls=past.calls, lost=list(past.lost))
         unheard = [call for call in past.calls_of_claims if call.number > past.calls]
         if unheard and (job := await job_of()):

@@ -7,6 +7,7 @@ customer's favour.
 from __future__ import annotations
 
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING
 
 import asyncpg
@@ -16,6 +17,7 @@ from shared import clock
 from shared.errors import Expired
 from shared.ledger.ledger import SQL
 from shared.ledger.settlement import Settlement
+from shared.queue.known import job_of
 from shared.stores import keys
 from shared.stores.lock_numbers import Lock
 from workers.sweeps.locks import alone
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
 
     from shared.ledger.settler import Settler
     from shared.queue.queue import Queue
+    from workers.sweeps.earlier_calls import Calls, EarlierCalls
 
 log = structlog.get_logger(__name__)
 LOST = Expired("The request was lost on its way; nothing was charged.")
@@ -52,10 +55,12 @@ async def sweep_settle_records(pool: asyncpg.Pool, client: redis.asyncio.Redis, 
     return found
 
 
-async def sweep_expired_holds(pool: asyncpg.Pool, client: redis.asyncio.Redis, queue: Queue, settler: Settler) -> int:
-    """Release expired holds and return their number. Holds whose job is still leased or has a settle record are left
-    alone, and a settlement that Postgres has lost is settled again. Raises redis-py's and asyncpg's errors and
-    `Unavailable`.
+async def sweep_expired_holds(
+    pool: asyncpg.Pool, client: redis.asyncio.Redis, queue: Queue, settler: Settler, earlier_calls: EarlierCalls
+) -> int:
+    """Release expired holds and return their number. Calls that vendors bill for these requests are the operator's cost.
+    Holds whose job is still leased or has a settle record are left alone, and a settlement that Postgres has lost is
+    settled again. Raises redis-py's and asyncpg's errors and `Unavailable`.
     """
     released = 0
     async with alone(pool, Lock.EXPIRED_HOLDS) as connection:
@@ -63,10 +68,17 @@ async def sweep_expired_holds(pool: asyncpg.Pool, client: redis.asyncio.Redis, q
             return 0
         rows = await connection.fetch(SQL["expired_holds"], HOLDS_PER_SWEEP)
         settled = await settle_kept(client, settler, [row["id"] for row in rows])
-        for row in rows:
-            if row["id"] not in settled and await queue.bury(row["id"], keys.queue(row["provider"], row["lane"])):
-                settler.settle_soon(Settlement.uncharged(row["id"], row["account_id"], LOST, hold_state="expired"))
+        for row in (row for row in rows if row["id"] not in settled):
+            earlier = await earlier_calls.of(row["id"], partial(job_of, client, row["id"]))  # `bury` deletes the job
+            if await queue.bury(row["id"], keys.queue(row["provider"], row["lane"])):
+                settler.settle_soon(_expired(row, earlier))
                 released += 1
     if released:
         log.warning("orphan holds expired", alert=True, holds=released)
     return released
+
+
+def _expired(row: asyncpg.Record, earlier: Calls) -> Settlement:
+    return Settlement.uncharged(
+        row["id"], row["account_id"], LOST, hold_state="expired", calls=earlier.calls, lost_calls=earlier.lost
+    )

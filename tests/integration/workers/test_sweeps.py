@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from typing import Any
 
 import asyncpg
@@ -36,12 +37,14 @@ from tests.integration.jobs import OPENAI, claim, claim_one, enqueue, let_lease_
 from tests.integration.journals import DirectJournal
 from workers.request.billing import Received
 from workers.request.past import CallOfClaim, Past, look_back, note_calls
+from workers.request.resuming import EarlierCalls
 from workers.sweeps.holds_and_records import (
     sweep_expired_holds,
     sweep_settle_records,
 )
 from workers.sweeps.settled_records import sweep_kept_records
 
+LOST_CALLS = "SELECT number, reason, vendor_cost_nano FROM lost_calls WHERE request_id = $1 ORDER BY number"
 SETTLED_S = 20.0
 LONG_AGO_S = -5.0
 """As if the time for which a record is kept were over."""
@@ -67,6 +70,10 @@ async def _held(ledger: Ledger, account: str, *, expired: bool = False) -> Reser
     reservation = a_reservation(account, 100, expires_at=ends)
     await ledger.reserve(reservation)
     return reservation
+
+
+async def _sweep_expired_holds(pool: asyncpg.Pool, client: ArqRedis, queue: Queue, settler: Settler) -> int:
+    return await sweep_expired_holds(pool, client, queue, settler, EarlierCalls(client, lambda *_: Decimal(1)))
 
 
 async def _record(client: ArqRedis, settlement: Settlement) -> None:
@@ -282,7 +289,7 @@ async def test_a_hold_whose_settlement_was_lost_is_not_released_instead(
     reservation = await _held(ledger, account, expired=True)
     await _settled_as_usual(ledger, redis_client, records, a_settlement(reservation, charge=40))
     async with _failing_over(settings, standby, reservation, records) as settler:
-        assert await sweep_expired_holds(standby, redis_client, queue, settler) == 0
+        assert await _sweep_expired_holds(standby, redis_client, queue, settler) == 0
     assert await wallet(standby, account) == Wallet(960, 0, 0)
 
 
@@ -320,7 +327,7 @@ async def test_a_hold_whose_time_is_over_goes_back_to_the_customer(
     account = await new_account(1_000)
     lost, running = await _held(ledger, account, expired=True), await _held(ledger, account)
     async with _settling(ledger, records) as settler:
-        assert await sweep_expired_holds(pool, redis_client, queue, settler) == 1
+        assert await _sweep_expired_holds(pool, redis_client, queue, settler) == 1
     assert await wallet(pool, account) == Wallet(1_000, 100, 1)
     row = await request_row(pool, lost)
     assert (row["state"], row["hold_state"], row["error_code"]) == ("failed", "expired", "expired")
@@ -339,10 +346,34 @@ async def test_an_expired_request_never_runs_any_more(
     job = a_job(id=lost.id)
     await enqueue(queue, job)
     async with _settling(ledger, records) as settler:
-        assert await sweep_expired_holds(pool, redis_client, queue, settler) == 1
+        assert await _sweep_expired_holds(pool, redis_client, queue, settler) == 1
     assert await claim(queue) == []
     with pytest.raises(Unavailable):
         await enqueue(queue, job)
+
+
+async def test_calls_of_an_expired_request_that_vendors_bill_are_booked_as_the_operators_cost(
+    ledger: Ledger,
+    pool: asyncpg.Pool,
+    queue: Queue,
+    redis_client: ArqRedis,
+    new_account: NewAccount,
+    records: SettledRecords,
+) -> None:
+    """The first call ended in vain, the worker of the second one died."""
+    account = await new_account(1_000)
+    job = a_job(id=(await _held(ledger, account, expired=True)).id)
+    await enqueue(queue, job)
+    timed_out = LostCall(1, "openai", job.model.name, "provider_timeout", 7, estimated=True)
+    await note_calls(redis_client, job.id, Received(calls=1, lost=[timed_out]))
+    assert await queue.renew([await claim_one(queue)], {job.id: "2 openai"}) == []
+    await let_lease_lapse(redis_client, job.id)
+    async with _settling(ledger, records) as settler:
+        assert await _sweep_expired_holds(pool, redis_client, queue, settler) == 1
+    assert await wallet(pool, account) == Wallet(1_000, 0, 0)
+    booked = await pool.fetch(LOST_CALLS, job.id)
+    assert [tuple(one) for one in booked] == [(1, "provider_timeout", 7), (2, "worker_lost", 15_000)]
+    assert await pool.fetchval("SELECT attempts FROM requests WHERE id = $1", job.id) == 2
 
 
 async def test_a_hold_is_left_alone_while_a_worker_has_the_request_or_owes_its_settlement(
@@ -359,9 +390,9 @@ async def test_a_hold_is_left_alone_while_a_worker_has_the_request_or_owes_its_s
     await claim_one(queue)
     await _record(redis_client, a_settlement(owed, charge=40))
     async with _settling(ledger, records) as settler:
-        assert await sweep_expired_holds(pool, redis_client, queue, settler) == 0
+        assert await _sweep_expired_holds(pool, redis_client, queue, settler) == 0
         await let_lease_lapse(redis_client, leased.id)
-        assert await sweep_expired_holds(pool, redis_client, queue, settler) == 1
+        assert await _sweep_expired_holds(pool, redis_client, queue, settler) == 1
     assert await wallet(pool, account) == Wallet(1_000, 100, 1)
     await ledger.settle(a_settlement(owed, charge=40))
 
@@ -377,7 +408,7 @@ async def test_a_quarantined_settlement_keeps_its_hold_for_an_operator(
     reservation = await _held(ledger, await new_account(1_000), expired=True)
     assert await ledger.settle(a_release(reservation, charge_nano=1)) == "quarantined"
     async with _settling(ledger, records) as settler:
-        assert await sweep_expired_holds(pool, redis_client, queue, settler) == 0
+        assert await _sweep_expired_holds(pool, redis_client, queue, settler) == 0
 
 
 async def test_a_quarantined_settlement_is_not_tried_again_and_again(
@@ -408,7 +439,7 @@ async def test_one_worker_sweeps_at_a_time(
         async def sweep() -> int:
             if lock == Lock.SETTLE_RECORDS:
                 return await sweep_settle_records(pool, redis_client, settler)
-            return await sweep_expired_holds(pool, redis_client, queue, settler)
+            return await _sweep_expired_holds(pool, redis_client, queue, settler)
 
         async with pool.acquire() as other, other.transaction():
             await other.execute("SELECT pg_advisory_xact_lock($1)", lock)
