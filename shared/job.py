@@ -14,7 +14,7 @@ from shared.chat import CallPiece, Chat, Message, Sampling, ToolCall, Tools
 from shared.errors import ErrorBody, RebootError, from_body
 from shared.ids import created_at
 from shared.ledger.chains import Tried
-from shared.ledger.settlement import BatchLine, Settlement
+from shared.ledger.settlement import ItemKey, Settlement
 from shared.money import NanoUsd, Price, Usage, nano_to_usd
 from shared.thoughts import Thought, ThoughtPiece
 
@@ -46,7 +46,7 @@ class JobHead(msgspec.Struct, frozen=True, kw_only=True):
     output_limit: int
     hold_nano: NanoUsd
     deadline_ms: int
-    batch_line: BatchLine | None = None
+    batch_line: ItemKey | None = None
     """The line of the batch, if the request is an item of one."""
     keep_until: datetime | None = None
     """The time until which Postgres keeps the answer; None if only the journal has it."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import asyncpg
@@ -43,8 +44,13 @@ async def every(seconds: float, do: Callable[[], Awaitable[object]]) -> None:
         try:
             await do()
         except (Unavailable, *redis_client.UNREACHABLE, *postgres.UNREACHABLE, asyncpg.PostgresError) as error:
-            log.warning("postponed", what=getattr(do, "__name__", "task"), reason=type(error).__name__)
+            log.warning("postponed", what=_name_of(do), reason=type(error).__name__)
         await asyncio.sleep(seconds)
+
+
+def _name_of(do: Callable[[], Awaitable[object]]) -> str:
+    """The name of the function, also of one in a `partial`."""
+    return str(getattr(getattr(do, "func", do), "__name__", "task"))
 
 
 def sweeps(stores: Stores[ArqRedis], queue: Queue, settler: Settler, routes: Routes, settings: Settings) -> list[Task]:
@@ -52,21 +58,21 @@ def sweeps(stores: Stores[ArqRedis], queue: Queue, settler: Settler, routes: Rou
     pool, redis = stores.pool, stores.redis
     earlier = EarlierCalls(redis, routes.cost_factor)
     return [
-        every(PARTITIONS_EVERY_S, lambda: partitions.sweep_months(pool, settings)),
-        every(PARTITIONS_EVERY_S, lambda: partitions.sweep_days(pool, settings)),
-        every(settings.sweep_every_s, lambda: holds_and_records.sweep_settle_records(pool, redis, settler)),
+        every(PARTITIONS_EVERY_S, partial(partitions.sweep_months, pool, settings)),
+        every(PARTITIONS_EVERY_S, partial(partitions.sweep_days, pool, settings)),
+        every(settings.sweep_every_s, partial(holds_and_records.sweep_settle_records, pool, redis, settler)),
         every(
-            settings.sweep_every_s, lambda: holds_and_records.sweep_expired_holds(pool, redis, queue, settler, earlier)
+            settings.sweep_every_s, partial(holds_and_records.sweep_expired_holds, pool, redis, queue, settler, earlier)
         ),
-        every(settings.sweep_every_s, lambda: sweep_kept_records(pool, redis, settler, settings.settled_kept_s)),
+        every(settings.sweep_every_s, partial(sweep_kept_records, pool, redis, settler, settings.settled_kept_s)),
         every(
             settings.sweep_every_s,
             Stranded(pool, redis, queue, settler, routes, after_s=settings.upstream_wait_s).sweep,
         ),
         every(settings.key_ends_every_s, EndedKeys(pool, queue, settings).sweep),
-        every(settings.retention_every_s, lambda: retention.sweep_expired(pool, settings.retention_rows_max)),
-        every(settings.retention_every_s, lambda: files.sweep_files(pool, settings)),
-        every(settings.retention_every_s, lambda: forget_salts(pool)),
+        every(settings.retention_every_s, partial(retention.sweep_expired, pool, settings.retention_rows_max)),
+        every(settings.retention_every_s, partial(files.sweep_files, pool, settings)),
+        every(settings.retention_every_s, partial(forget_salts, pool)),
     ]
 
 

@@ -1,4 +1,4 @@
-"""Creates files and batches, once for each Idempotency-Key."""
+"""Creates batches, and files by `/v1/files`, once for each Idempotency-Key."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ async def create_batch(pool: asyncpg.Pool, new: NewBatch, settings: Settings) ->
     """
     account_id = new.file.account_id
     within_s = settings.turn_timeout_s
-    async with reached("Batches"), in_turn(pool, BATCHES["lock_account"], account_id, within_s) as connection:
+    async with reached("Batches"), in_turn(pool, BATCHES["lock_creation"], account_id, within_s) as connection:
         earlier = await _made_before(connection, account_id, new.repeatable_by)
         batch_id = earlier or await _make(connection, new, settings)
     return Created(await find_batch(pool, account_id, batch_id), earlier is not None)
@@ -65,7 +65,7 @@ async def first_with_key(pool: asyncpg.Pool, repeatable_by: RepeatableBy, file: 
     `IdempotencyMismatch` or `Unavailable`.
     """
     within_s = settings.turn_timeout_s
-    async with reached("Files"), in_turn(pool, BATCHES["lock_account"], file.account_id, within_s) as connection:
+    async with reached("Files"), in_turn(pool, BATCHES["lock_creation"], file.account_id, within_s) as connection:
         earlier = await _made_before(connection, file.account_id, repeatable_by)
         if earlier is None:
             await _keep_key(connection, repeatable_by, file.account_id, file.id, settings)

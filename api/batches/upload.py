@@ -38,7 +38,7 @@ TURN_S = 0.002
 
 
 class Upload:
-    """One file that is being uploaded with `key`. `tier` is the tier of lines that name none."""
+    """One file that is being uploaded with `key`."""
 
     def __init__(
         self,
@@ -71,7 +71,7 @@ class Upload:
 
     @property
     def fingerprint(self) -> bytes:
-        """SHA-256 of all lines or requests."""
+        """SHA-256 of all lines as they were understood, with their tiers and ids."""
         return self._hash.digest()
 
     async def receive(self, chunks: AsyncIterator[bytes], completed: Callable[[File], File]) -> File:
@@ -91,7 +91,7 @@ class Upload:
         parts = self._parts
         async for chunk in utf8_chunks(self._within_bounds(chunks)):
             await self._take(parts.of(chunk))
-            await self._fit(parts.under_way)
+            await self._adapt(parts.under_way)
         await self._take(parts.last())
         if not self._lines:
             raise InvalidRequest("The file has no lines: send one JSON object per line.")
@@ -144,9 +144,9 @@ class Upload:
     def _is_full(self) -> bool:
         return len(self._piece) >= LINES_PER_COPY or self._piece_bytes >= BYTES_PER_COPY
 
-    async def _fit(self, under_way: int) -> None:
+    async def _adapt(self, under_way: int) -> None:
         """Reserve more memory while a long line arrives and give it back afterwards; store lines that have waited
-        `PIECE_S`.
+        `PIECE_S`; let the sweep see that the upload is alive.
         """
         if under_way > LONG_LINE_BYTES:
             await self._memory.widen()

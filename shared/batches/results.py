@@ -83,7 +83,7 @@ async def results_of(pool: asyncpg.Pool, batch: Batch, page_bytes_max: int, afte
 
 async def read_results(pool: asyncpg.Pool, batch: Batch, page_bytes_max: int, after: int) -> ResultPage:
     """Read the next ended lines after number `after`: lines of `page_bytes_max` bytes together, or one larger line. Raises
-    `Gone` if the lines or their answers are deleted.
+    `Gone` if the lines or their items are deleted.
     """
     rows = await rows_of(
         pool,
@@ -125,7 +125,9 @@ def _gone(why: str) -> Gone:
 
 
 def _result(row: asyncpg.Record, batch: Batch) -> Result | None:
-    """The result of a line; None if the line has not ended. Raises `Gone` if its answer is deleted."""
+    """The result of a line; None if the line has not ended. Raises `Gone` if its item is deleted; if only its answer is, the
+    result says so.
+    """
     line = {"number": row["number"], "custom_id": row["custom_id"], "asked": row["asked"]}
     if row["bad_code"]:
         return Result(**line, error_code=row["bad_code"], error_message=row["bad_message"])

@@ -18,7 +18,7 @@ import structlog
 from shared.errors import InvalidRequest, RebootError, Unavailable
 from shared.ledger.microbatch import MicroBatch
 from shared.ledger.rows import Grant, Repeat, Reservation, grant_of, no_room
-from shared.ledger.settlement import BatchLine, Outcome, Settlement
+from shared.ledger.settlement import ItemKey, Outcome, Settlement
 from shared.stores.postgres import BUSY, UNREACHABLE, KeptSession, load_queries, reached, renew_idle
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ SQL, RESPONSES = load_queries("ledger"), load_queries("responses")
 NOTHING_WRITTEN = "INSERT 0 0"
 REFUSED = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError)
 """Errors with which the database refuses a row; other errors are troubles of the database itself."""
-NO_LINE = BatchLine(None, None, None)  # type: ignore[arg-type] # NULLs in the database
+NO_LINE = ItemKey(None, None, None)  # type: ignore[arg-type] # NULLs in the database
 NO_ANSWERS: tuple[list[Any], ...] = ([],) * 6
 ESCAPED_NUL = re.compile(r"(?<!\\)((?:\\\\)*)\\u0000")
 Row = TypeVar("Row", Reservation, Settlement)

@@ -18,8 +18,8 @@ EndState = Literal["succeeded", "failed", "cancelled"]
 Outcome = Literal["settled", "repeated", "differs", "unbilled", "void", "unknown", "quarantined"]
 
 
-class BatchLine(msgspec.Struct, frozen=True, array_like=True):
-    """The batch line that a request is for. `day` is the partition of the batch's items."""
+class ItemKey(msgspec.Struct, frozen=True, array_like=True):
+    """The item of a batch that a request is for: a row of `batch_items`, in the partition of `day`; its line has `number`."""
 
     day: date
     batch_id: str
@@ -67,7 +67,7 @@ class Settlement(msgspec.Struct, frozen=True, kw_only=True):
     """The number of calls to vendors."""
     answer: bytes | None = None
     keep_until: datetime | None = None
-    batch_line: BatchLine | None = None
+    batch_line: ItemKey | None = None
     void: bool = False
     served_tier: str | None = None
     """The tier that the vendor names as the one that served a flex request."""

@@ -22,7 +22,7 @@ from shared.catalogue.models import Catalogue
 from shared.lanes import FEEDS, Feed, fed_queue, provider_of
 from shared.stores.lock_numbers import Lock
 from workers.batches.items import ItemMaker
-from workers.batches.lines import AWAY, BatchLines
+from workers.batches.lines import AWAY, LineFeeder
 from workers.batches.shares import Hungry, Running, shares
 from workers.batches.turns import Page, Turns
 from workers.batches.window import FeedWindow, Wait, Window
@@ -78,7 +78,7 @@ class BatchFeeder:
         self._turns = {feed: Turns(feed) for feed in FEEDS}
         items, alerted = ItemMaker(catalogue, settings), dict[str, bool]()
         self._lines = {
-            feed: BatchLines(window, pool=pool, queue=queue, items=items, settings=settings, alerted=alerted)
+            feed: LineFeeder(window, pool=pool, queue=queue, items=items, settings=settings, alerted=alerted)
             for feed, window in self._windows.items()
         }
 
@@ -112,6 +112,7 @@ class BatchFeeder:
 
     async def _feed_page(self, feed: Feed, page: Page, window: Window) -> Round:
         turns, feed_window, lines = self._turns[feed], self._windows[feed], self._lines[feed]
+        # each batch that is fed must find room for one line of any size
         batches_max = window.free_bytes // self._settings.batch_line_bytes_max
         if not window.free or not batches_max:
             return Round(0, busy=True)

@@ -1,5 +1,6 @@
-"""Finishes batches: resumes those whose credit came back, expires those whose time is over, withdraws lines that must not
-start, and enqueues items that Redis has lost.
+"""Finishes batches: resumes those whose credit came back, expires those whose time is over, stops those of ended keys and
+hands over those of rotated ones, withdraws lines that must not start, enqueues items that Redis has lost, and ends batches
+whose items have all ended.
 """
 
 from __future__ import annotations
@@ -111,7 +112,7 @@ class BatchFinisher:
                 await self._queue.cancel(row["request_id"])
 
     async def _job_of(self, request_id: str) -> Job | None:
-        """The job of a running item; None if its line cannot be run any more."""
+        """The job of a running item; None if its line cannot be run any more, or if the item has ended."""
         row = await self._pool.fetchrow(BATCHES["items_to_enqueue"], [request_id])
         try:
             return self._items.job_again(row) if row else None
@@ -134,6 +135,7 @@ class BatchFinisher:
             except RebootError as error:  # the line cannot be run any more; its hold expires by itself
                 log.warning("lost batch item not enqueued", request_id=row["request_id"], reason=error.message)
                 continue
+            # as in `Submitter.submit_again`, so that no worker of an earlier claim has an effect
             age_s = (clock.utc_now() - created_at(row["request_id"])).total_seconds()
             epoch = max(1, int(age_s)) * EPOCHS_PER_ENQUEUE
             if await enqueue_item(self._queue, row["feed"], job, row["key_id"], epoch):

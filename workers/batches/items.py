@@ -19,7 +19,7 @@ from shared.lanes import fed_queue, lane_of, tier_of
 from shared.ledger.chains import PinnedModel, chain_from_json
 from shared.ledger.pinned_price import PinnedPrice, price_of
 from shared.ledger.rows import Reservation
-from shared.ledger.settlement import BatchLine
+from shared.ledger.settlement import ItemKey
 from shared.money import COST_MAX, NanoUsd
 from workers.batches.chains import Candidate, Chains, Fallbacks, fallbacks_of
 
@@ -40,17 +40,17 @@ class StoredLine(NamedTuple):
     asked: bytes
 
 
-class Item(NamedTuple):
-    """A line that is about to be fed, with its fallback models."""
+class RunnableLine(NamedTuple):
+    """A line that can be run, with its fallback models; it becomes the item `item`."""
 
-    line: BatchLine
+    item: ItemKey
     reservation: Reservation
     ask: Ask
     model: Model
     others: tuple[Candidate, ...] = ()
 
 
-class Unfit(NamedTuple):
+class UnfitLine(NamedTuple):
     """A line that cannot be run because of `error`."""
 
     number: int
@@ -65,26 +65,27 @@ class ItemMaker:
         self._chains = Chains(catalogue, settings)
         self._settings = settings
 
-    def make(self, cursor: Cursor, stored: StoredLine) -> Item | Unfit:
+    def make(self, cursor: Cursor, stored: StoredLine) -> RunnableLine | UnfitLine:
         """Parse a line of the cursor's batch, and make what is needed to hold for it."""
         try:
-            line = _read(stored.asked)
-            item = self._item(cursor, stored, line, self._chains.of(line, tier_of(cursor.feed)))
-            require_at_most(COST_MAX, _bound_of(item))
+            ask = _read(stored.asked)
+            line = self._line(cursor, stored, ask, self._chains.of(ask, tier_of(cursor.feed)))
+            require_at_most(COST_MAX, _bound_of(line))
         except RebootError as error:
-            return Unfit(stored.number, len(stored.asked), error)
-        return item
+            return UnfitLine(stored.number, len(stored.asked), error)
+        return line
 
-    def _item(self, cursor: Cursor, stored: StoredLine, line: Ask, candidates: tuple[Candidate, ...]) -> Item:
+    def _line(self, cursor: Cursor, stored: StoredLine, ask: Ask, candidates: tuple[Candidate, ...]) -> RunnableLine:
         first, *others = candidates
         promised = tuple(map(self._chains.pinned, candidates))
         chain = None
-        if line.others or line.passed:
-            chain = (*self._chains.passed(line, first.model.service_tier), *promised)
+        if ask.others or ask.passed:
+            chain = (*self._chains.passed(ask, first.model.service_tier), *promised)
         reservation = self._reservation(cursor, stored, first, promised, chain)
         has_fallbacks = chain is not None and len(chain) > 1
-        place = BatchLine(cursor.day, cursor.batch_id, stored.number)
-        return Item(place, reservation, line if has_fallbacks else first.ask, first.model, tuple(others))
+        item = ItemKey(cursor.day, cursor.batch_id, stored.number)
+        # a job with fallbacks has the request as it was sent, which each of its models fits to itself
+        return RunnableLine(item, reservation, ask if has_fallbacks else first.ask, first.model, tuple(others))
 
     def _reservation(
         self,
@@ -94,7 +95,7 @@ class ItemMaker:
         promised: Sequence[PinnedModel],
         chain: tuple[PinnedModel, ...] | None,
     ) -> Reservation:
-        """The request for a hold that covers every model of the line."""
+        """The reservation of a hold that covers every model of the line."""
         settings, (model, ask) = self._settings, first
         request_id = new_id("req")
         moment = created_at(request_id)
@@ -117,6 +118,7 @@ class ItemMaker:
             output_floor=wanted,
             deadline_at=deadline,
             expires_at=deadline + timedelta(seconds=2 * settings.lease_s + settings.hold_grace_s),
+            # an item's answer is kept as long as its batch's results; here only that it is kept counts
             keep_until=datetime.combine(cursor.day, datetime.min.time(), UTC)
             + timedelta(days=settings.batch_days_kept),
             metadata=ask.metadata,
@@ -131,41 +133,41 @@ class ItemMaker:
         """The job of an item that Redis has lost, made from its request and its line. Raises `RebootError` if the line can
         no longer be run.
         """
-        line = _read(row["asked"])
-        (model, ask), *others = self._chains.of(line, tier_of(row["feed"]))
+        as_sent = _read(row["asked"])
+        (model, ask), *others = self._chains.of(as_sent, tier_of(row["feed"]))
         model = msgspec.structs.replace(model, price=price_of(row))
         chain = chain_from_json(row["chain"]) if row["chain"] else ()
-        fallbacks = fallbacks_of(line, others, chain)
+        fallbacks = fallbacks_of(as_sent, others, chain)
         admission = Admission(
             row["request_id"],
             row["account_id"],
-            BatchLine(row["batch_day"], row["batch_id"], row["batch_number"]),
+            ItemKey(row["batch_day"], row["batch_id"], row["batch_number"]),
             row["output_limit"],
             row["hold_nano"],
             row["deadline_at"],
             row["keep_until"],
         )
-        return _job(admission, model, line if any(fallbacks) else ask, fallbacks)
+        return _job(admission, model, as_sent if any(fallbacks) else ask, fallbacks)
 
 
 def _read(asked: bytes) -> Ask:
-    """Decode the line. Raises `RebootError` if it is unreadable."""
+    """Decode the request of a line. Raises `RebootError` if it is unreadable."""
     try:
         return unpack_ask(asked)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise RebootError("The line is kept in a form that cannot be read any more: send it again.") from error
 
 
-def _bound_of(item: Item) -> NanoUsd:
-    """An upper bound of the item's hold. It serves to refuse amounts that cannot be counted."""
-    reservation = item.reservation
-    alone = item.model.price.hold(reservation.input_bound, reservation.output_limit)
+def _bound_of(line: RunnableLine) -> NanoUsd:
+    """An upper bound of the line's hold. It serves to refuse amounts that cannot be counted."""
+    reservation = line.reservation
+    alone = line.model.price.hold(reservation.input_bound, reservation.output_limit)
     return max((alone, *(one.price.hold(one.input_bound, one.output_limit) for one in reservation.chain or ())))
 
 
-def as_fed(line: Item | Unfit, key_id: str, day: date) -> Reservation | dict[str, Any]:
+def as_fed(line: RunnableLine | UnfitLine, key_id: str, day: date) -> Reservation | dict[str, Any]:
     """The argument of the SQL function `feed` for the line."""
-    if isinstance(line, Item):
+    if isinstance(line, RunnableLine):
         return line.reservation
     return {
         "key_id": key_id,
@@ -183,27 +185,28 @@ class Admission(NamedTuple):
 
     request_id: str
     account_id: str
-    line: BatchLine
+    item: ItemKey
     output_limit: int
     hold_nano: NanoUsd
     deadline_at: datetime
     keep_until: datetime | None
 
 
-def job_of(item: Item, hold_nano: NanoUsd) -> Job:
-    """The job of an item that is held for."""
-    reservation, chain = item.reservation, item.reservation.chain or ()
-    own_limit = chain[len(chain) - len(item.others) - 1].output_limit if chain else reservation.output_limit
+def job_of(line: RunnableLine, hold_nano: NanoUsd) -> Job:
+    """The job of a line that is held for."""
+    reservation, chain = line.reservation, line.reservation.chain or ()
+    # in the chain, the line's own model comes after those that were passed over and before the others
+    own_limit = chain[len(chain) - len(line.others) - 1].output_limit if chain else reservation.output_limit
     admission = Admission(
         reservation.id,
         reservation.account_id,
-        item.line,
+        line.item,
         own_limit,
         hold_nano,
         reservation.deadline_at,
         reservation.keep_until,
     )
-    return _job(admission, item.model, item.ask, fallbacks_of(item.ask, item.others, chain))
+    return _job(admission, line.model, line.ask, fallbacks_of(line.ask, line.others, chain))
 
 
 def _job(admission: Admission, model: Model, ask: Ask, fallbacks: Fallbacks) -> Job:
@@ -220,7 +223,7 @@ def _job(admission: Admission, model: Model, ask: Ask, fallbacks: Fallbacks) -> 
         hold_nano=admission.hold_nano,
         deadline_ms=int(admission.deadline_at.timestamp() * 1000),
         keep_until=admission.keep_until,
-        batch_line=admission.line,
+        batch_line=admission.item,
         footprint=footprint_of(ask.chat),
         fallbacks=fallbacks.models,
         tried=fallbacks.tried,

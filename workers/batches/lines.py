@@ -18,7 +18,7 @@ from shared.money import divide_up
 from shared.stores.postgres import BUSY
 from shared.stores.postgres import UNREACHABLE as DATABASE_UNREACHABLE
 from shared.stores.redis_client import UNREACHABLE as REDIS_UNREACHABLE
-from workers.batches.items import Item, ItemMaker, StoredLine, Unfit
+from workers.batches.items import ItemMaker, RunnableLine, StoredLine, UnfitLine
 from workers.batches.taking import NOT_NOW, Taken, take
 from workers.batches.turns import remember
 from workers.batches.window import FeedWindow, WaitsFor, Window
@@ -46,7 +46,7 @@ class Fed(NamedTuple):
 class Allowed(NamedTuple):
     """The lines of a batch that may be fed now, and the condition for which the next line waits; None if none waits."""
 
-    lines: list[Item | Unfit]
+    lines: list[RunnableLine | UnfitLine]
     waits_for: WaitsFor | None
 
 
@@ -58,7 +58,7 @@ class Places:
         self._window = window
         self._left: dict[str, int] = {}
 
-    async def take_for(self, line: Item) -> WaitsFor | None:
+    async def take_for(self, line: RunnableLine) -> WaitsFor | None:
         """Take a place of the first of the line's models that has one. If none has, the condition for which the line waits:
         its own model, if no other can be called. Raises `Unavailable`.
         """
@@ -80,8 +80,8 @@ class Places:
         return (await self._feed_window.may_feed(name, self._window)).lines - may_come
 
 
-class BatchLines:
-    """The lines of one feed's batches. `alerted` says by the id of a batch whether an operator was alerted to it; all feeds
+class LineFeeder:
+    """Feeds lines of one feed's batches. `alerted` says by the id of a batch whether an operator was alerted to it; all feeds
     share it.
     """
 
@@ -125,11 +125,10 @@ class BatchLines:
         self._feed_window.let_go(cursor)
         stored = await self._next_lines(cursor, count, bytes_max)
         lines, waits_for = await self._allowed(cursor, stored, window)
-        window.running.models.update(line.model.name for line in lines if isinstance(line, Item))
+        window.running.models.update(line.model.name for line in lines if isinstance(line, RunnableLine))
         fed = await self._hold_and_enqueue(cursor, lines, window) if lines else Fed(0, soon=False)
-        if waits_for is None or fed.lines < len(
-            lines
-        ):  # if fewer were fed, something else than `waits_for` stopped them
+        # if fewer were fed, something else than `waits_for` stopped them
+        if waits_for is None or fed.lines < len(lines):
             return fed
         self._feed_window.defer(cursor, waits_for, window.running.accounts[cursor.account_id])
         if waits_for.model is None:
@@ -146,11 +145,11 @@ class BatchLines:
 
     async def _allowed(self, cursor: Cursor, stored: Sequence[StoredLine], window: Window) -> Allowed:
         """The lines up to the first one that waits. A line that cannot be run waits for nothing, and fails."""
-        lines: list[Item | Unfit] = []
+        lines: list[RunnableLine | UnfitLine] = []
         places = Places(self._feed_window, window)
         for one in stored:
             line = self._items.make(cursor, one)
-            if isinstance(line, Item):
+            if isinstance(line, RunnableLine):
                 waits_for = await places.take_for(line)
             else:
                 waits_for = WaitsFor() if self._may_be_known_elsewhere(cursor, line) else None
@@ -159,7 +158,7 @@ class BatchLines:
             lines.append(line)
         return Allowed(lines, None)
 
-    def _may_be_known_elsewhere(self, cursor: Cursor, line: Unfit) -> bool:
+    def _may_be_known_elsewhere(self, cursor: Cursor, line: UnfitLine) -> bool:
         """Whether a newer release may know the line's model: a front door of that release may have accepted the line."""
         age_s = (clock.utc_now() - cursor.created_at).total_seconds()
         waits = isinstance(line.error, ModelNotFound) and age_s < self._settings.batch_model_unknown_s
@@ -167,7 +166,7 @@ class BatchLines:
             log.warning("batch waits for a worker that knows its model", batch=cursor.batch_id, line=line.number)
         return waits
 
-    async def _hold_and_enqueue(self, cursor: Cursor, lines: list[Item | Unfit], window: Window) -> Fed:
+    async def _hold_and_enqueue(self, cursor: Cursor, lines: list[RunnableLine | UnfitLine], window: Window) -> Fed:
         taken = await take(self._pool, cursor, lines, self._settings)
         self._tell_of(cursor, taken.unfit)
         await asyncio.gather(*(enqueue_item(self._queue, cursor.feed, job, cursor.key_id) for job in taken.jobs))
@@ -178,7 +177,7 @@ class BatchLines:
             self._feed_window.defer(cursor, WaitsFor(), running + len(taken.jobs))
         return Fed(len(taken.jobs) + len(taken.unfit), soon=running > 0 and taken.outcome != NOT_NOW)
 
-    def _tell_of(self, cursor: Cursor, unfit: list[Unfit]) -> None:
+    def _tell_of(self, cursor: Cursor, unfit: list[UnfitLine]) -> None:
         """Alert an operator once per batch."""
         if unfit:
             first = unfit[0]

@@ -12,7 +12,7 @@ from shared.batches.queries import BATCHES
 from shared.errors import RebootError
 from shared.job import Job
 from shared.ledger.ledger import REFUSED, json_text
-from workers.batches.items import Item, Unfit, as_fed, job_of
+from workers.batches.items import RunnableLine, UnfitLine, as_fed, job_of
 
 if TYPE_CHECKING:
     from shared.settings import Settings
@@ -27,12 +27,14 @@ class Taken(NamedTuple):
     """
 
     jobs: list[Job]
-    unfit: list[Unfit]
+    unfit: list[UnfitLine]
     outcome: str
     needed_nano: int
 
 
-async def take(pool: asyncpg.Pool, cursor: Cursor, lines: Sequence[Item | Unfit], settings: Settings) -> Taken:
+async def take(
+    pool: asyncpg.Pool, cursor: Cursor, lines: Sequence[RunnableLine | UnfitLine], settings: Settings
+) -> Taken:
     """Create items for the longest beginning of `lines` that can be held for, or for half of it if the database refuses
     a line. Raises asyncpg's errors.
     """
@@ -47,17 +49,17 @@ async def take(pool: asyncpg.Pool, cursor: Cursor, lines: Sequence[Item | Unfit]
         first = lines[0]
         if len(lines) > 1:
             return await take(pool, cursor, lines[: len(lines) // 2], settings)
-        if isinstance(first, Unfit):
+        if isinstance(first, UnfitLine):
             raise  # the error is not the line's
         return await take(pool, cursor, [_refused(first)], settings)
     holds = {row["request_id"]: row["granted_hold"] for row in admitted}
-    taken = takewhile(lambda line: isinstance(line, Unfit) or line.reservation.id in holds, lines)
-    items = [] if last["outcome"] == NOT_NOW else list(taken)
-    jobs = [job_of(item, holds[item.reservation.id]) for item in items if isinstance(item, Item)]
-    return Taken(jobs, [item for item in items if isinstance(item, Unfit)], last["outcome"], last["needed"])
+    beginning = takewhile(lambda line: isinstance(line, UnfitLine) or line.reservation.id in holds, lines)
+    taken = [] if last["outcome"] == NOT_NOW else list(beginning)
+    jobs = [job_of(line, holds[line.reservation.id]) for line in taken if isinstance(line, RunnableLine)]
+    return Taken(jobs, [line for line in taken if isinstance(line, UnfitLine)], last["outcome"], last["needed"])
 
 
-def _refused(line: Item) -> Unfit:
+def _refused(line: RunnableLine) -> UnfitLine:
     held = line.reservation
     error = RebootError("The line could not be recorded: tell the operator the batch's id and the line's place in it.")
-    return Unfit(held.batch_number or 0, held.batch_bytes or 0, error)
+    return UnfitLine(held.batch_number or 0, held.batch_bytes or 0, error)

@@ -39,7 +39,7 @@ class Turns:
         self._after_batch: dict[str, str] = {}
         """By account, the batch after which the account's next turn begins."""
         self._quiet = True
-        """True if nothing could be fed since the last page."""
+        """True if nothing could be fed since the feed began with its first account."""
 
     async def page(self, connection: Connection) -> Page:
         """The present page; its first batch has waited longest. Raises asyncpg's errors."""
@@ -56,8 +56,8 @@ class Turns:
         return [row["account_id"] for row in await connection.fetch(BATCHES["turns"], self._feed, after, most)]
 
     def passed(self, page: Page, chosen: Iterable[Cursor]) -> None:
-        """Note the turns. The `chosen` batches of the page were fed, so every batch before the last of them had a turn;
-        if none was fed, the whole page had its turn.
+        """Note the turns. The `chosen` batches of the page are fed now, so every batch before the last of them has had its
+        turn; if there are none, the whole page has had its turn.
         """
         fed = {cursor.batch_id for cursor in chosen}
         seen = {cursor.account_id: cursor.batch_id for cursor in page.cursors}
@@ -71,8 +71,8 @@ class Turns:
         self._after = page.accounts[place]
 
     def is_over(self, page: Page, *, busy: bool) -> bool:
-        """Whether all accounts had a turn and nothing could be fed. `busy` is true if something of this page can be
-        fed.
+        """Whether all accounts have had a turn and nothing could be fed, since the feed began with its first account. `busy`
+        is true if something of this page can be fed. After the last page the feed begins anew.
         """
         self._quiet = self._quiet and not busy
         over = page.last and self._quiet

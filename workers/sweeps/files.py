@@ -42,7 +42,7 @@ async def sweep_files(pool: asyncpg.Pool, settings: Settings) -> int:
 
 async def _look_at(pool: asyncpg.Pool, row: asyncpg.Record, settings: Settings) -> None:
     file_id, needed_until = row["id"], row["needed_until"]
-    if row["state"] == "uploading":
+    if row["state"] == "uploading":  # given up now, its lines are deleted below
         if await pool.fetchval(FILES["give_up"], file_id) is None:
             return
         log.warning("upload given up", file=file_id)

@@ -21,7 +21,7 @@ INSERT INTO batch_keeping (batch_id, results_until) SELECT id, $10 FROM made RET
 INSERT INTO batch_cursors (batch_id, provider, left_over)
 SELECT $1, provider AS feed, count(*) FROM file_lines WHERE file_id = $2 AND day = $3 AND provider IS NOT NULL GROUP BY feed
 
--- name: lock_account
+-- name: lock_creation
 SELECT lock_batches_of($1)
 
 -- name: find_key

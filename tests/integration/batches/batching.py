@@ -21,12 +21,12 @@ from shared.errors import InvalidRequest
 from shared.ids import new_id
 from shared.ledger.ledger import Ledger
 from shared.ledger.rows import Reservation
-from shared.ledger.settlement import BatchLine, Settlement
+from shared.ledger.settlement import ItemKey, Settlement
 from shared.queue.heartbeat import Heartbeat, announce
 from shared.settings import Settings
 from shared.stores import keys
 from tests.harness.builders import a_reservation, a_settlement
-from workers.batches.items import Unfit, as_fed
+from workers.batches.items import UnfitLine, as_fed
 
 SETTINGS = Settings(database_url="postgresql://nowhere", redis_url="redis://nowhere")
 MODEL = "openai-gpt-4o"
@@ -92,7 +92,7 @@ def an_item(batch: Batch, number: int, hold: int = 10) -> Reservation:
 
 def unfit(batch: Batch, number: int) -> dict[str, object]:
     """A line that cannot be run, as `feed` takes it."""
-    row = as_fed(Unfit(number, len(ASKED), InvalidRequest("no")), batch.key_id, batch.day)
+    row = as_fed(UnfitLine(number, len(ASKED), InvalidRequest("no")), batch.key_id, batch.day)
     assert isinstance(row, dict)
     return row
 
@@ -158,7 +158,7 @@ async def a_worker_serves(client: redis.asyncio.Redis, slots: int, *paused: str,
 
 def the_end_of(item: Reservation, charge: int = 5, **changes: object) -> Settlement:
     """A success with an answer, unless `changes` say otherwise."""
-    line = BatchLine(item.batch_day, item.batch_id, item.batch_number)  # type: ignore[arg-type] # an item has them
+    line = ItemKey(item.batch_day, item.batch_id, item.batch_number)  # type: ignore[arg-type] # an item has them
     kept = {"answer": b"answer", "keep_until": datetime.now(UTC), "batch_line": line}
     return a_settlement(item, charge, **(kept | changes))
 

@@ -366,7 +366,7 @@ async def test_a_batch_that_waits_too_long_for_another_of_its_account_is_to_be_s
 ) -> None:
     account = await new_account(0)
     async with pool.acquire() as connection, connection.transaction():
-        await connection.execute(BATCHES["lock_account"], account)
+        await connection.execute(BATCHES["lock_creation"], account)
         with pytest.raises(Unavailable, match="try again"):
             await a_batch(pool, account)
     assert (await a_batch(pool, account)).account_id == account

@@ -51,7 +51,7 @@ async def hurried(settings: Settings) -> AsyncIterator[asyncpg.Pool]:
 async def batches(pool: asyncpg.Pool, account: str) -> Writing:
     files = [await a_file(pool, account, "openai") for _ in range(AT_ONCE)]
     return Writing(
-        BATCHES["lock_account"],
+        BATCHES["lock_creation"],
         account,
         lambda n: create_batch(pool, NewBatch(files[n], "key", "/api/endpoint"), SETTINGS),
     )
@@ -60,7 +60,7 @@ async def batches(pool: asyncpg.Pool, account: str) -> Writing:
 async def files(pool: asyncpg.Pool, account: str) -> Writing:
     made = [await a_file(pool, account, "openai") for _ in range(AT_ONCE)]
     return Writing(
-        BATCHES["lock_account"],
+        BATCHES["lock_creation"],
         account,
         lambda n: first_with_key(pool, RepeatableBy(bytes([n]) * 32, b"x" * 32), made[n], SETTINGS),
     )
@@ -117,7 +117,7 @@ async def test_who_gets_no_turn_is_told_that_the_service_is_unavailable(
     file = await a_file(pool, account, "openai")
     brief = msgspec.structs.replace(SETTINGS, turn_timeout_s=0.1)
     async with pool.acquire() as other, other.transaction():
-        await other.execute(BATCHES["lock_account"], account)
+        await other.execute(BATCHES["lock_creation"], account)
         calls = [create_batch(hurried, NewBatch(file, "key", "/api/endpoint"), brief) for _ in range(3)]
         outcomes = await asyncio.gather(*calls, return_exceptions=True)
     assert [type(outcome) for outcome in outcomes] == [Unavailable] * 3

@@ -20,7 +20,7 @@ from shared.job import Chunk, Done, pack, unpack_settlement
 from shared.ledger.accounts import credit_account
 from shared.ledger.ledger import Ledger
 from shared.ledger.rows import Reservation
-from shared.ledger.settlement import BatchLine, LostCall, Settlement
+from shared.ledger.settlement import ItemKey, LostCall, Settlement
 from shared.ledger.settler import Settler
 from shared.money import NanoUsd, Usage
 from shared.queue.queue import Queue
@@ -299,7 +299,7 @@ async def test_of_a_long_answer_the_price_is_kept_and_a_line_of_a_batch_is_run_a
     records = SettledRecords(lua, msgspec.structs.replace(settings, settled_record_bytes_max=10))
     account = await new_account(1_000)
     answers: dict[str, Any] = {"keep_until": datetime.now(UTC) + timedelta(days=1)}
-    line = BatchLine(datetime.now(UTC).date(), "batch_x", 1)
+    line = ItemKey(datetime.now(UTC).date(), "batch_x", 1)
     short, long, of_batch = [
         a_settlement(await _held(ledger, account), charge=40, answer=answer, batch_line=of, **answers)
         for answer, of in ((b"short", None), (b"x" * 11, None), (b"x" * 11, line))
