@@ -157,9 +157,15 @@ async def note_calls(client: redis.asyncio.Redis, request_id: str, received: Rec
     }
     if lost := packed_lost(received):
         noted["lost"] = lost
+    await note_wait(client, request_id, **noted)
+
+
+async def note_wait(client: redis.asyncio.Redis, request_id: str, **noted: str | bytes) -> None:
+    """Record that the request waits deliberately, and what else is `noted`. Raises `Unavailable`."""
     with reached(ONE):
         async with client.pipeline(transaction=False) as pipe:
-            pipe.hset(keys.run(request_id), mapping=noted)
+            if noted:
+                pipe.hset(keys.run(request_id), mapping=noted)
             pipe.hincrby(keys.run(request_id), "waits", 1)
             pipe.expire(
                 keys.run(request_id), RUN_LIVE_S

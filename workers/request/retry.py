@@ -5,6 +5,7 @@ before. A call at another upstream, and one without the thoughts that a vendor r
 
 from __future__ import annotations
 
+import math
 import random
 from typing import TYPE_CHECKING
 
@@ -82,6 +83,11 @@ class Retries:
         return (self._settings.batch_retries_max if batch else self._settings.vendor_retries_max) + 1
 
 
+def backoff_s(settings: Settings, failures: int) -> float:
+    """Seconds that double with each failure, up to `RETRY_DELAY_MAX_S`."""
+    return min(math.ldexp(settings.retry_delay_s, min(failures - 1, DOUBLINGS_MAX)), settings.retry_delay_max_s)
+
+
 def delay_before_retry(
     error: RebootError,
     settings: Settings,
@@ -101,8 +107,7 @@ def delay_before_retry(
     """
     if not error.retryable or (calls_max is not None and calls >= calls_max):
         return None
-    doublings = min(calls - 1, DOUBLINGS_MAX)
-    backoff = min(settings.retry_delay_s * 2**doublings, settings.retry_delay_max_s)
+    backoff = backoff_s(settings, calls)
     asked_s = error.asked_wait_s
     if asked_s is not None and not alone:
         return 0.0 if asked_s < left_s else None

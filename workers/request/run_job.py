@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import structlog
+from arq.worker import Retry
 
 from shared.errors import Unavailable
 from shared.job import Sealed, unpack_job
@@ -15,10 +18,13 @@ from workers.long_steps import LONG_STEPS
 from workers.loop.lease import Lease, own_lease
 from workers.request.attempt import Attempt
 from workers.request.end_writer import EndNotWritten
+from workers.request.past import note_wait
+from workers.request.retry import backoff_s
 from workers.request.runner import RUNNER
 from workers.request.tracing import run_span
 
 if TYPE_CHECKING:
+    from shared.queue.claims import Claim
     from workers.request.runner import Runner
 
 log = structlog.get_logger(__name__)
@@ -30,9 +36,12 @@ async def run_request(ctx: dict[str, Any], payload: Sealed) -> None:
     """
     runner: Runner = ctx[RUNNER]
     lease = own_lease()
-    async with LONG_STEPS.one(len(payload.data)):
-        job = unpack_job(payload.data)
-        payload.data = b""  # arq keeps the object until the job has ended
+    try:
+        async with LONG_STEPS.one(len(payload.data)):
+            job = unpack_job(payload.data)
+    except msgspec.DecodeError:
+        raise await _leave_to_another_release(runner, lease.claim) from None  # the error may quote the request
+    payload.data = b""  # arq keeps the object until the job has ended
     with (
         structlog.contextvars.bound_contextvars(request_id=job.id, epoch=lease.claim.epoch),
         run_span(job, lease.claim),
@@ -44,6 +53,18 @@ async def run_request(ctx: dict[str, Any], payload: Sealed) -> None:
             log.warning("end left to the lease" if isinstance(error, EndNotWritten) else "attempt fenced")
             traces.fail("lease_lost")
             lease.cancelled_for = "lost"  # the job must not be finished on behalf of its new owner
+
+
+async def _leave_to_another_release(runner: Runner, claim: Claim) -> Retry:
+    """Return a job that this release cannot read to its queue, for a worker of the release that wrote it; the waits become
+    longer. If no such worker comes, the request ends after its deadline, by its reader or by the sweep of expired holds.
+    """
+    log.error(
+        "job of another release cannot be read", alert=claim.attempt == 1, request_id=claim.id, attempt=claim.attempt
+    )
+    with contextlib.suppress(Unavailable):  # then its lease lapses
+        await note_wait(runner.redis, claim.id)
+    return Retry(defer=backoff_s(runner.settings, claim.attempt))
 
 
 async def end_discarded(runner: Runner, lease: Lease) -> None:

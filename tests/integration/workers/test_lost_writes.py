@@ -13,6 +13,7 @@ import asyncpg
 import msgspec
 import pytest
 from arq.connections import ArqRedis
+from arq.constants import job_key_prefix
 from structlog.testing import capture_logs
 
 from shared.chat import Message
@@ -33,7 +34,7 @@ from tests.harness.journals import read_journal
 from tests.harness.support import eventually, eventually_true
 from tests.integration.books import Wallet, wallet
 from tests.integration.conftest import NewAccount
-from tests.integration.jobs import OPENAI, claim_one, enqueue, let_lease_lapse
+from tests.integration.jobs import OPENAI, claim_one, enqueue, let_lease_lapse, make_due
 from tests.integration.working import function, hand_runner, working
 from workers.long_steps import LONG_STEPS
 from workers.loop.lease import Lease
@@ -201,6 +202,40 @@ async def test_a_large_request_that_is_cancelled_before_it_was_decoded_ends_and_
     assert isinstance(told, Failed)
     assert told.error.code == "cancelled"
     assert await wallet(pool, account) == Wallet(10_000_000, 0, 0)
+
+
+async def test_a_job_that_this_release_cannot_read_waits_for_a_worker_of_another_one(
+    ledger: Ledger,
+    endings: Endings,
+    queue: Queue,
+    lua: Scripts,
+    redis_client: ArqRedis,
+    settings: Settings,
+    pool: asyncpg.Pool,
+    new_account: NewAccount,
+) -> None:
+    """The time for which it waits in vain counts neither as calls nor as workers that died."""
+    account, job = await new_account(10_000_000), a_job()
+    job = msgspec.structs.replace(job, account_id=account)
+    await _held(ledger, account, job.id)
+    await enqueue(queue, job)
+    name, claims = job_key_prefix + job.id, count(1)
+    payload = await redis_client.get(name)
+    await redis_client.set(name, payload.replace(b"messages", b"passages"), keepttl=True)
+
+    async def understand_at_last(_: object) -> None:
+        in_vain = next(claims)
+        if in_vain == settings.attempts_max + 1:
+            await redis_client.set(name, payload, keepttl=True)
+        if in_vain <= settings.attempts_max + 1:
+            await make_due(redis_client, job.id)
+
+    with capture_logs() as logs:
+        options: dict[str, Any] = {"after_job_end": understand_at_last, "max_tries": 1_000}
+        assert await _run_what_waits(ledger, endings, lua, redis_client, settings, **options) == [job.id]
+    assert [line["alert"] for line in logs if "alert" in line] == [True, *[False] * settings.attempts_max]
+    assert isinstance((await read_journal(redis_client, job.id))[-1], Done)
+    assert await pool.fetchval("SELECT attempts FROM requests WHERE id = $1", job.id) == 1
 
 
 @pytest.mark.parametrize("size", [1, LONG_FROM_BYTES], ids=["small", "large"])
