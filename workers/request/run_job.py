@@ -39,9 +39,9 @@ async def run_request(ctx: dict[str, Any], payload: Sealed) -> None:
     try:
         async with LONG_STEPS.one(len(payload.data)):
             job = unpack_job(payload.data)
+            payload.data = b""  # arq keeps the object until the job has ended
     except msgspec.DecodeError:
         raise await _leave_to_another_release(runner, lease.claim) from None  # the error may quote the request
-    payload.data = b""  # arq keeps the object until the job has ended
     with (
         structlog.contextvars.bound_contextvars(request_id=job.id, epoch=lease.claim.epoch),
         run_span(job, lease.claim),
