@@ -24,6 +24,7 @@ from shared.queue.known import lost_among
 from shared.stores.lock_numbers import Lock
 from workers.batches.items import ItemMaker
 from workers.batches.lines import enqueue_item
+from workers.lost_calls import report_lost_calls
 from workers.sweeps.locks import alone
 from workers.sweeps.settled_records import settle_kept
 
@@ -107,6 +108,7 @@ class BatchFinisher:
             name = fed_queue(row["feed"])
             if await self._queue.bury(row["request_id"], name, or_void=False):
                 calls = await self._earlier_calls.of(row["request_id"], partial(self._job_of, row["request_id"]))
+                report_lost_calls(row["request_id"], calls.lost)
                 self._settler.settle_soon(_withdrawn(row, calls))
             elif row["batch_id"] in stopped:
                 await self._queue.cancel(row["request_id"])

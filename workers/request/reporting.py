@@ -20,10 +20,10 @@ from shared.runtime.metrics import (
     TOKENS,
     UPSTREAM_NANO_USD,
 )
+from workers.lost_calls import UNKNOWN, report_lost_calls
 from workers.providers.wire.vendor_errors import AboveAccountLimit, Redirected
 
 log = structlog.get_logger(__name__)
-UNKNOWN = "unknown"
 
 
 def report_end(job: Job, event: Done | Failed, settlement: Settlement, took_s: float) -> None:
@@ -62,10 +62,7 @@ def _count_costs(event: Done | Failed, settlement: Settlement) -> None:
     upstream = settlement.upstream or UNKNOWN
     UPSTREAM_NANO_USD.labels(upstream, "charged").inc(event.charged_nano)
     UPSTREAM_NANO_USD.labels(upstream, "cost").inc(settlement.vendor_cost_nano)
-    for call in settlement.lost_calls or ():
-        UPSTREAM_NANO_USD.labels(call.upstream or UNKNOWN, "lost").inc(call.cost_nano)
-        facts = {"upstream": call.upstream, "model": call.model, "reason": call.reason, "lost_nano": call.cost_nano}
-        log.warning("vendor call lost", call=call.number, **facts)
+    report_lost_calls(settlement.id, settlement.lost_calls or ())
 
 
 def report_fallback(job: Job, moved: Job, error: RebootError) -> None:

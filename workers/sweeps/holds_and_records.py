@@ -20,6 +20,7 @@ from shared.ledger.settlement import Settlement
 from shared.queue.known import job_of
 from shared.stores import keys
 from shared.stores.lock_numbers import Lock
+from workers.lost_calls import report_lost_calls
 from workers.sweeps.locks import alone
 from workers.sweeps.settled_records import readable, settle_kept
 
@@ -71,6 +72,7 @@ async def sweep_expired_holds(
         for row in (row for row in rows if row["id"] not in settled):
             earlier = await earlier_calls.of(row["id"], partial(job_of, client, row["id"]))  # `bury` deletes the job
             if await queue.bury(row["id"], keys.queue(row["provider"], row["lane"])):
+                report_lost_calls(row["id"], earlier.lost)
                 settler.settle_soon(_expired(row, earlier))
                 released += 1
     if released:

@@ -11,6 +11,7 @@ from arq.connections import ArqRedis
 from arq.constants import job_key_prefix
 from arq.jobs import deserialize_job_raw
 from asyncpg import Pool
+from structlog.testing import capture_logs
 
 from shared.batches.batches import Ask, AskedElse, pack_ask
 from shared.catalogue.models import load_catalogue
@@ -165,7 +166,9 @@ async def test_a_line_that_is_withdrawn_after_a_call_books_what_the_vendor_bills
         assert await queue.renew([claim], {claim.id: "1 openai"}) == []
         await let_lease_lapse(redis_client, item.id, OPENAI_BATCH)
     await pool.execute("UPDATE batches SET state = 'cancelling', ends_as = 'cancelled' WHERE id = $1", batch.id)
-    await finisher.look()
+    with capture_logs() as logs:
+        await finisher.look()
+    assert [line["lost_nano"] for line in logs if line["event"] == "vendor call lost"] == [cost_nano]
     assert await finisher._settler.drained(SETTLED_S)
     assert await wallet(pool, account) == Wallet(1_000, 0, 0)
     booked = await pool.fetch("SELECT number, reason, vendor_cost_nano FROM lost_calls WHERE request_id = $1", item.id)

@@ -368,9 +368,11 @@ async def test_calls_of_an_expired_request_that_vendors_bill_are_booked_as_the_o
     await note_calls(redis_client, job.id, Received(calls=1, lost=[timed_out]))
     assert await queue.renew([await claim_one(queue)], {job.id: "2 openai"}) == []
     await let_lease_lapse(redis_client, job.id)
-    async with _settling(ledger, records) as settler:
-        assert await _sweep_expired_holds(pool, redis_client, queue, settler) == 1
+    with structlog.testing.capture_logs() as logs:
+        async with _settling(ledger, records) as settler:
+            assert await _sweep_expired_holds(pool, redis_client, queue, settler) == 1
     assert await wallet(pool, account) == Wallet(1_000, 0, 0)
+    assert [line["lost_nano"] for line in logs if line["event"] == "vendor call lost"] == [7, 15_000]
     booked = await pool.fetch(LOST_CALLS, job.id)
     assert [tuple(one) for one in booked] == [(1, "provider_timeout", 7), (2, "worker_lost", 15_000)]
     assert await pool.fetchval("SELECT attempts FROM requests WHERE id = $1", job.id) == 2
