@@ -30,9 +30,9 @@ SEED = PROOFS_SEED if LONG else os.environ.get("SEED", "1")
 BOUNDS = (
     ("--phases=examples,coverage,fuzzing,stateful", "--max-examples=150", "--max-time=300")
     if LONG
-    else ("--phases=examples,fuzzing,stateful", "--max-examples=6")
+    else ("--phases=examples,fuzzing,stateful", "--max-examples=4")
 )
-FEW = ("--phases=examples,fuzzing", "--max-examples=3")
+FEW = ("--phases=examples,fuzzing", "--max-examples=2")
 """Without a time the number of calls is the same on every machine; the long run also tries each limit of each field."""
 ENDS_WITHIN_S = 900
 OUTPUT_SHOWN = 10_000

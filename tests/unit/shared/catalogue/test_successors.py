@@ -39,9 +39,10 @@ def test_every_model_that_is_gone_says_what_replaces_it_and_that_is_there() -> N
 
 
 def test_nothing_is_served_by_another_model_unless_an_operator_says_so() -> None:
-    for model in load_catalogue():
+    shipped = load_catalogue()
+    for model in shipped:
         assert model.successor is None
-        assert load_catalogue().serving(model.name) == model
+        assert shipped.serving(model.name) == model
 
 
 def test_one_setting_puts_all_replacements_in_force(tmp_path: Path) -> None:
