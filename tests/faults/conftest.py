@@ -46,7 +46,7 @@ class Scale(msgspec.Struct, frozen=True, kw_only=True):
     door_kills: int = 1
     responses: int = 20
     response_rounds: int = 1
-    batch_lines: int = 1_500
+    batch_lines: int = 1_000
     batch_kills: int = 2
     batch_ends: int = 4
     batch_lines_unpaid: int = 50
