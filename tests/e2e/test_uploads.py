@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -70,10 +71,11 @@ async def test_an_upload_that_trickles_is_ended_with_a_400_and_leaves_nothing(
 
         trickling = asyncio.ensure_future(trickle())
         async with asyncio.timeout(30):
-            answer = await reader.read()
-        trickling.cancel()
+            answer = await reader.readuntil(b"came too slowly")
+            trickling.cancel()
+            with contextlib.suppress(ConnectionResetError):  # the end, too, if a blank was still on its way
+                await reader.read()
     assert answer.startswith(b"HTTP/1.1 400 ")
-    assert b"came too slowly" in answer
     await eventually_true(lambda: books.fetchval(NOTHING_LEFT, caller.account_id), "nothing of it is left")
 
 

@@ -23,21 +23,29 @@ APART = {
     "tests/e2e/test_make_run.py": "make run",
     "tests/e2e/test_start.py": "starts",
     "tests/e2e/test_supervisor.py": "supervisor",
+    "tests/e2e/test_upstreams.py": "failing keys",
     "tests/faults/test_bytes_in.py": "large bodies",
     "tests/faults/test_fallbacks.py": "fallbacks",
     "tests/faults/test_secrets_rotated.py": "secrets",
     "tests/faults/test_turns.py": "turns",
     "tests/faults/test_upstreams.py": "upstreams",
+    "tests/e2e/test_after_throttling.py": HALF,
+    "tests/e2e/test_anthropic.py": HALF,
     "tests/e2e/test_batch_cli.py": HALF,
     "tests/e2e/test_batch_rates.py": HALF,
     "tests/e2e/test_batches.py": HALF,
     "tests/e2e/test_billing.py": HALF,
     "tests/e2e/test_bodies.py": HALF,
     "tests/e2e/test_bytes_out.py": HALF,
-    "tests/e2e/test_anthropic.py": HALF,
+    "tests/e2e/test_caching.py": HALF,
+    "tests/e2e/test_chains.py": HALF,
+    "tests/e2e/test_openai_batches.py": HALF,
+    "tests/e2e/test_overlay.py": HALF,
+    "tests/e2e/test_prices.py": HALF,
+    "tests/e2e/test_uploads.py": HALF,
 }
 """Files there that are another group than their folder, and the group's name: most start a system of their own; those of HALF
-start one more like that of the folder."""
+start one more like that of the folder, and are all that want one with an overlay."""
 ENDING = "tests/e2e/test_make_run.py"
 """It ends the service that it shares, so it comes after the other files of its group."""
 LEASE = re.compile(r"lease \d+ s")
