@@ -38,7 +38,7 @@ BODY_THAT_NEVER_ENDS = (
 )
 HEAD = (
     b"HTTP/1.1 %d Moved\r\nLocation: %s\r\nContent-Type: application/json\r\nx-amzn-RequestId: 1\r\n"
-    b"Content-Length: 2\r\n\r\n{}"
+    b"Content-Length: 2\r\nConnection: close\r\n\r\n{}"
 )
 LARGE_BYTES = 15_000_000
 """More than the system keeps of a connection that nobody reads."""
@@ -239,29 +239,29 @@ async def test_refused_half_way(case: Case) -> None:
 @over()
 async def test_redirect(case: Case) -> None:
     """The Realtime socket is redirected in its handshake, when nothing has been asked yet."""
-    async with await asyncio.start_server(lambda *_: None, "127.0.0.1", 0) as elsewhere:
-        port = elsewhere.sockets[0].getsockname()[1]
-        for status, there in ((307, "/there"), (302, f"http://127.0.0.1:{port}/"), (308, f"ws://127.0.0.1:{port}/")):
-            await is_not_followed(case, HEAD % (status, there.encode()))
-
-
-async def is_not_followed(case: Case, head: bytes) -> None:
     asked: list[bytes] = []
+    heads: list[bytes] = []
 
     async def redirect(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         asked.append(await reader.readuntil(b"\r\n\r\n"))
-        writer.write(head)
+        writer.write(heads[-1])
         await reader.read()
         writer.close()
 
-    heard = Heard()
-    async with await asyncio.start_server(redirect, "127.0.0.1", 0) as server:
-        base = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-        async with at_address(case, base) as provider:
+    async with (
+        await asyncio.start_server(lambda *_: None, "127.0.0.1", 0) as elsewhere,
+        await asyncio.start_server(redirect, "127.0.0.1", 0) as server,
+        at_address(case, f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}") as provider,
+    ):
+        port = elsewhere.sockets[0].getsockname()[1]
+        for status, there in ((307, "/there"), (302, f"http://127.0.0.1:{port}/"), (308, f"ws://127.0.0.1:{port}/")):
+            asked.clear()
+            heads.append(HEAD % (status, there.encode()))
+            heard = Heard()
             with pytest.raises(Redirected, match="leads to another one, which is not followed"):
                 await call(provider, case, "", heard)
-    assert len(asked) == 1
-    assert heard.said == ([] if case.api == "openai-realtime" else [True, False])
+            assert len(asked) == 1
+            assert heard.said == ([] if case.api == "openai-realtime" else [True, False])
 
 
 @promise("a refusal is one as soon as its status is there")
