@@ -131,7 +131,7 @@ def _result(row: asyncpg.Record, batch: Batch) -> Result | None:
     line = {"number": row["number"], "custom_id": row["custom_id"], "asked": row["asked"]}
     if row["bad_code"]:
         return Result(**line, error_code=row["bad_code"], error_message=row["bad_message"])
-    if row["state"] is None and batch.ended_at and batch.state != "failed":
+    if row["state"] is None and batch.ended_at:
         if batch.ends_as == "completed":
             raise _gone("are not kept any more")
         message = f"The batch was {batch.ends_as} before this line{_BECAUSE.get(batch.reason or '', '')}."
