@@ -15,12 +15,12 @@ from shared.errors import Cancelled, Overloaded
 from shared.lanes import lane_of, lanes_of, queue_of
 from shared.ledger.settlement import Settlement
 from shared.queue.heartbeat import living_workers, serve, takers_of
-from shared.queue.known import cancelled_among, job_of
+from shared.queue.known import cancelled_among, has_journal, job_of
 from shared.stores.lock_numbers import Lock
 from shared.vendors import PROVIDERS
 from workers.request.billing import Received
 from workers.request.fallbacks import tried_now
-from workers.request.past import Waiting, look_back, packed_lost, waiting_of
+from workers.request.past import Waiting, look_back_at_calls, packed_lost, waiting_of
 from workers.request.reporting import report_fallback
 from workers.request.resuming import resume_calls
 from workers.sweeps.locks import alone
@@ -101,9 +101,9 @@ class Stranded:
 
     async def _goes_on(self, queue: QueueName, workers: Sequence[Heartbeat], job_id: str, epoch: int) -> bool:
         job = await job_of(self._client, job_id)
-        past = await look_back(self._client, job_id)
-        if job is None or past.events:
+        if job is None or await has_journal(self._client, job_id):
             return False
+        past = await look_back_at_calls(self._client, job_id)
         received = Received(lost=list(past.lost))
         resume_calls(received, job, past, epoch, self._routes.cost_factor)
         calls = received.calls

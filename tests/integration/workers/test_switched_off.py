@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import AsyncIterator
 
 import asyncpg
+import msgspec
 import pytest
 from arq.connections import ArqRedis
 
@@ -21,6 +22,7 @@ from shared.queue.queue import Queue
 from shared.queue.routing import drain, list_workers, show_queues
 from shared.runtime.tasks import background_tasks
 from shared.settings import Settings
+from shared.stores import keys
 from shared.stores.scripts import Scripts
 from tests.harness.builders import a_job, a_model, a_reservation
 from tests.harness.routing import routes_by
@@ -135,6 +137,7 @@ async def test_what_there_is_not_cannot_be_switched_off(pool: asyncpg.Pool, name
 
 
 A_PAIR, ALONE, BEGUN, YOUNG = "may go on", "has no other model", "has begun", "has not waited"
+BEGUN_ELSEWHERE = "has begun with an event that only another release knows"
 
 
 @pytest.mark.parametrize(
@@ -145,6 +148,7 @@ A_PAIR, ALONE, BEGUN, YOUNG = "may go on", "has no other model", "has begun", "h
         (("openai", "gemini"), A_PAIR, False),
         (("openai",), ALONE, False),
         (("openai",), BEGUN, False),
+        (("openai",), BEGUN_ELSEWHERE, False),
         (("openai",), YOUNG, False),
     ],
 )
@@ -165,9 +169,11 @@ async def test_a_request_in_a_queue_that_nobody_serves_goes_on_with_its_next_mod
     await announce(redis_client, hello, LONG_S)
     waiting = a_job(fallbacks=() if job == ALONE else (behind,))
     await enqueue(queue, waiting, OPENAI)
-    if job == BEGUN:
+    if job in {BEGUN, BEGUN_ELSEWHERE}:
         one = await claim_one(queue)
         await DirectJournal(lua, one, live_s=60).append(Chunk("Hi"))
+        if job == BEGUN_ELSEWHERE:
+            await redis_client.lset(keys.journal(one.id), 0, msgspec.msgpack.encode(["z", "Hi"]))  # type: ignore[misc,arg-type] # typed for text
         await let_lease_lapse(redis_client, one.id)
     after_s = 60 if job == YOUNG else -1
     async with a_settler(ledger) as settler:
