@@ -376,6 +376,7 @@ async def test_calls_of_an_expired_request_that_vendors_bill_are_booked_as_the_o
     booked = await pool.fetch(LOST_CALLS, job.id)
     assert [tuple(one) for one in booked] == [(1, "provider_timeout", 7), (2, "worker_lost", 15_000)]
     assert await pool.fetchval("SELECT attempts FROM requests WHERE id = $1", job.id) == 2
+    await assert_books_balance(pool)
 
 
 async def test_a_hold_is_left_alone_while_a_worker_has_the_request_or_owes_its_settlement(
