@@ -35,7 +35,8 @@ async def test_a_request_that_is_throttled_for_ever_keeps_nobody_else_from_its_m
         return await its_calls() > 1
 
     await eventually_true(is_repeated, "the request is called again")
-    for _ in range(3):
+    before, answers = await its_calls(), 3
+    for _ in range(answers):
         assert (await other.chat(told(tokens=1), FIRST)).status == 200
-    assert await its_calls() < 6, "others are answered between two of its calls"
+    assert await its_calls() <= before + answers + 1, "others are answered between two of its calls"
     refused.cancel()
