@@ -20,7 +20,7 @@ run: $(INSTALLED) ## the whole service; Ctrl-C stops it (PORT HOST DATA_DIR PROC
 	@exec $(BIN)/python -m deploy.local
 
 test: $(INSTALLED) $(CLIENTS) ## every test, with servers of its own (ARGS="-k wallet" for some)
-	@exec $(BIN)/python -m tests.harness.run_again -n 4 $(GROUPS) --durations=40 --durations-min=1 $(ARGS)
+	@exec $(BIN)/python -m tests.harness.run_again -n 3 $(GROUPS) --durations=40 --durations-min=1 $(ARGS)
 
 test-clients: $(INSTALLED) $(OLDER) $(RESPONSES) ## more foreign clients, about 7 GB: agents, libraries, older and newer ones (NEWEST=1 for the newest versions)
 	@sh tests/clients/node/install.sh

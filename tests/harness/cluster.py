@@ -25,7 +25,7 @@ from deploy.local.child import Child, Program, log_tail
 from deploy.local.data_dir import make_private, socket_folder
 from deploy.local.listener import listening
 from shared.stores.migrations import migrate
-from tests.harness.forking import started
+from tests.harness.forking import prepared, started
 from tests.harness.proxy import Address, Proxy
 from tests.harness.servers import UNSYNCED, Postgres, Simulator, Valkey
 from tests.harness.support import eventually, free_port, pause
@@ -191,6 +191,9 @@ class Cluster:
     async def open(self, doors: int, workers: int) -> None:
         await asyncio.gather(self._start_postgres(), self.valkey.start(), self.simulator.start())
         await self._open_proxies()
+        kinds = ["web"] * bool(doors) + ["worker"] * bool(workers)
+        logs = self.folder / "logs"
+        await asyncio.gather(*(prepared(MODULES[kind], self._environment(kind), logs) for kind in kinds))
         for number in range(doors):
             self.start(f"web-{number + 1}")
         for number in range(workers):

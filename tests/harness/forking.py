@@ -7,6 +7,7 @@ A worker imports for more than a second of a processor, and the tests start hund
 
 from __future__ import annotations
 
+import asyncio
 import atexit
 import contextlib
 import fcntl
@@ -17,7 +18,7 @@ import select
 import signal as signals
 import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from signal import SIG_DFL, SIGCHLD, SIGKILL, Signals
 
@@ -49,17 +50,30 @@ def started(program: Program) -> Child:
     """Start `python -m MODULE …`: forked, unless it is to be started anew or changes what Python imports."""
     if ANEW or "PYTHONPATH" in program.environment:
         return Child(program)
-    module = program.command[2]
-    modules = (f"{module}.__main__", *_imported_later(module, program))
+    return Forked(program, nursery_of(program.command[2], program.environment, program.log.parent))
+
+
+def nursery_of(module: str, environment: Mapping[str, str], logs: Path) -> Nursery:
+    """The nursery for processes of this module with that environment."""
+    modules = (f"{module}.__main__", *_imported_later(module, environment))
     if modules not in NURSERIES:
-        NURSERIES[modules] = Nursery(modules, program.log.with_name("nursery.log"))
-    return Forked(program, NURSERIES[modules])
+        logs.mkdir(exist_ok=True)
+        NURSERIES[modules] = Nursery(modules, logs / "nursery.log")
+    return NURSERIES[modules]
 
 
-def _imported_later(module: str, program: Program) -> tuple[str, ...]:
+async def prepared(module: str, environment: Mapping[str, str], logs: Path) -> None:
+    """Wait until processes of the module can be forked at once. Without this the first fork would block the event loop
+    for seconds, and with it the proxies in front of the stores.
+    """
+    if not ANEW:
+        await asyncio.to_thread(nursery_of(module, environment, logs).wait)
+
+
+def _imported_later(module: str, environment: Mapping[str, str]) -> tuple[str, ...]:
     """What a worker imports because of the vendors that it has credentials for."""
     vendors = VENDORS if module == "workers" else ()
-    apis = [api for vendor in vendors if has_credentials(vendor, program.environment) for api in VENDORS[vendor].apis]
+    apis = [api for vendor in vendors if has_credentials(vendor, environment) for api in VENDORS[vendor].apis]
     return tuple(dict.fromkeys(f"workers.providers.{FILES[api]}" for api in apis))
 
 
@@ -104,9 +118,17 @@ class Nursery:
             )
             self._child = Child(program)
         atexit.register(self._child.signal, SIGKILL)
+        self._has_imported = False
+
+    def wait(self) -> None:
+        """Wait until everything is imported."""
+        if not self._has_imported:
+            assert self._socket.recv(100), f"the nursery has died\n{log_tail(self._child.program.log, 20)}"
+            self._has_imported = True
 
     def fork(self, program: Program, log: int, telling: int) -> int:
         """Start a process; gives its id."""
+        self.wait()
         wanted = Wanted(list(program.command[3:]), dict(program.environment), list(program.pass_fds))
         socket.send_fds(self._socket, [msgspec.msgpack.encode(wanted)], [log, telling, *program.pass_fds])
         pid = self._socket.recv(100)
@@ -128,6 +150,7 @@ def main(fd: int, modules: list[str]) -> int:
     gc.freeze()  # so that collecting garbage copies no page in the forked processes
     telling: dict[int, int] = {}
     with socket.socket(fileno=fd) as wishes, _ends_heard() as ends:
+        wishes.send(b"ready")
         while True:
             ready, _, _ = select.select([wishes, ends], [], [])
             if ends in ready:
