@@ -33,7 +33,7 @@ def answer_tool(answer: JsonAnswer) -> Tool:
 
 
 def is_wrapped(answer: JsonAnswer) -> bool:
-    """Whether the answer has to be wrapped in an argument. The arguments of a call are an object with named properties,
+    """True if the answer has to be wrapped in an argument. The arguments of a call are an object with named properties,
     and a model that is asked for any object calls the tool with an empty one (github.com/BerriAI/litellm/pull/35218,
     read 2026-11).
     """

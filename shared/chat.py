@@ -154,15 +154,15 @@ class Tools(msgspec.Struct, frozen=True, kw_only=True):
     cache_marks: tuple[CacheMark, ...] = ()
 
     def are_strict(self) -> bool:
-        """Whether at least one tool's arguments must follow its schema."""
+        """True if at least one tool's arguments must follow its schema."""
         return any(tool.strict for tool in self.offered)
 
     def may_be_called(self) -> bool:
-        """Whether the answer may hold calls."""
+        """True if the answer may hold calls."""
         return bool(self.offered) and not (self.choice and self.choice.mode == "none")
 
     def must_be_called(self) -> bool:
-        """Whether the answer has to be a call."""
+        """True if the answer has to be a call."""
         return bool(self.offered) and self.choice is not None and self.choice.mode in {"required", "named"}
 
 
@@ -212,7 +212,7 @@ class Sampling(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     @property
     def hands_thoughts_on(self) -> bool:
-        """Whether the caller gets the thoughts, or their signatures."""
+        """True if the caller gets the thoughts, or their signatures."""
         return self.shows_thoughts or self.signs_thoughts
 
 

@@ -49,7 +49,7 @@ class ErrorBody(msgspec.Struct, frozen=True, omit_defaults=True):
     retry_after_s: float | None = None
     details: dict[str, str] | None = None
     final: bool = False
-    """Whether a repeat is useless although it may help for most errors of this code."""
+    """True if a repeat is useless although it may help for most errors of this code."""
 
 
 class RebootError(Exception):

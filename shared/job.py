@@ -54,7 +54,7 @@ class JobHead(msgspec.Struct, frozen=True, kw_only=True):
     """The memory that the request takes, in bytes of payload (`shared/footprint.py`); a larger payload counts instead.
     """
     keeps_asked: bool = True
-    """Whether the messages are kept with the answer, if they are short. A stored response has them already."""
+    """True if the messages are kept with the answer, if they are short. A stored response has them already."""
     fallbacks: tuple[Fallback, ...] = ()
     """The models that serve the request if its model has failed, in order."""
     tried: tuple[Tried, ...] = ()
@@ -64,7 +64,7 @@ class JobHead(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def has_chain(self) -> bool:
-        """Whether several models may serve the request. Then messages and tools keep all cache marks, and each model is
+        """True if several models may serve the request. Then messages and tools keep all cache marks, and each model is
         sent those that it takes.
         """
         return bool(self.fallbacks or self.tried)

@@ -138,7 +138,7 @@ def nodes_of(text: bytes) -> int:
 
 
 def _has_more_marks(text: bytes, most: int) -> bool:
-    """Whether there are more than `most` opening brackets and commas, those in strings included. A text has no more nodes
+    """True if there are more than `most` opening brackets and commas, those in strings included. A text has no more nodes
     than these.
     """
     if _has_few_marks(text, min(most, _FEW_MARKS)):
@@ -153,7 +153,7 @@ def _has_more_marks(text: bytes, most: int) -> bool:
 
 
 def _has_few_marks(text: bytes, most: int) -> bool:
-    """Whether there are at most `most` of them."""
+    """True if the text has at most `most` opening brackets and commas, those in strings included."""
     marks = 0
     for mark in (b"[", b"{", b","):
         at = text.find(mark)

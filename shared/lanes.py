@@ -49,7 +49,7 @@ def short_name(name: QueueName) -> str:
 
 
 def is_patient(name: QueueName) -> bool:
-    """Whether few or no front doors wait for the queue's jobs; such a queue may not take all slots of a worker."""
+    """True if few or no front doors wait for the queue's jobs; such a queue may not take all slots of a worker."""
     return lane_of(name) != "interactive"
 
 

@@ -21,7 +21,7 @@ COST_MAX = NanoUsd(BIGINT_MAX // TOKENS_PER_PRICE - 1)
 FACTOR_MIN, FACTOR_MAX, FACTOR_DECIMALS = Decimal("1e-9"), Decimal(1_000), 18
 FACTOR_WORDS = "0, or a decimal number from 0.000000001 to 1000 with at most 18 decimals"
 Writes = Literal["none", "short", "long"]
-"""Whether a request may make its vendor write to a cache, and if so, whether for minutes or for longer."""
+"""True if a request may make its vendor write to a cache, and if so, whether for minutes or for longer."""
 UsdText = Annotated[
     str,
     msgspec.Meta(
@@ -56,7 +56,7 @@ class Usage(msgspec.Struct, frozen=True):
         return self.input - self.cached - self.written
 
     def adds_up(self) -> bool:
-        """Whether no count is negative and no part is larger than its whole."""
+        """True if no count is negative and no part is larger than its whole."""
         parts = (self.uncached, self.cached, self.written - self.written_long, self.written_long)
         return min(parts) >= 0 and 0 <= self.reasoning <= self.output
 
@@ -146,7 +146,7 @@ def _scaled(nano_per_mtok: int, factor: Decimal) -> int:
 
 
 def is_factor(value: Decimal) -> bool:
-    """Whether a price may be multiplied by the number, see `FACTOR_WORDS`. A number with an unbounded exponent would take
+    """True if a price may be multiplied by the number, see `FACTOR_WORDS`. A number with an unbounded exponent would take
     minutes to compute.
     """
     if not value.is_finite() or int(value.as_tuple().exponent) < -FACTOR_DECIMALS:

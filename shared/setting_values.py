@@ -155,7 +155,7 @@ def _factor(text: str) -> Decimal:
 
 
 def _is_plain(text: str) -> bool:
-    """Whether the number is written with ASCII digits only: Python also accepts `1_0` and the digits of other scripts."""
+    """True if the number is written with ASCII digits only: Python also accepts `1_0` and the digits of other scripts."""
     return text.isascii() and "_" not in text
 
 

@@ -73,7 +73,7 @@ def own_thought(model: Model, given: Thought) -> Thought | None:
 
 
 def needs_no_signature(model: Model) -> bool:
-    """Whether a thought that the vendor has not signed is still complete."""
+    """True if a thought that the vendor has not signed is still complete."""
     return model.api in UNSIGNED | NOT_TOLD
 
 

@@ -17,7 +17,7 @@ from shared.operators.refs import forget_salts
 from shared.stores import postgres, redis_client
 from workers.batches.feed import BatchFeeder
 from workers.batches.finish import BatchFinisher
-from workers.request.resuming import EarlierCalls
+from workers.request.resuming import RecordedCalls
 from workers.request.stranded import Stranded
 from workers.sweeps import files, holds_and_records, partitions, retention
 from workers.sweeps.ended_keys import EndedKeys
@@ -56,7 +56,7 @@ def _name_of(do: Callable[[], Awaitable[object]]) -> str:
 def sweeps(stores: Stores[ArqRedis], queue: Queue, settler: Settler, routes: Routes, settings: Settings) -> list[Task]:
     """The tasks that clean up after dead processes and delete what has expired. Any worker may do them."""
     pool, redis = stores.pool, stores.redis
-    earlier = EarlierCalls(redis, routes.cost_factor)
+    earlier = RecordedCalls(redis, routes.cost_factor)
     return [
         every(PARTITIONS_EVERY_S, partial(partitions.sweep_months, pool, settings)),
         every(PARTITIONS_EVERY_S, partial(partitions.sweep_days, pool, settings)),
@@ -104,7 +104,7 @@ def batch_tasks(
         settler=settler,
         catalogue=catalogue,
         settings=settings,
-        earlier_calls=EarlierCalls(stores.redis, routes.cost_factor),
+        earlier_calls=RecordedCalls(stores.redis, routes.cost_factor),
     )
     feeds: dict[str, list[Feed]] = {}
     for feed in FEEDS:

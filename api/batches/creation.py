@@ -82,7 +82,7 @@ async def made_before(pool: asyncpg.Pool, account_id: str, repeatable_by: Repeat
 
 
 async def key_was_used(pool: asyncpg.Pool, account_id: str, key: bytes) -> bool:
-    """Whether the Idempotency-Key was used before. If it was, nothing new is created with it."""
+    """True if the Idempotency-Key was used before. If it was, nothing new is created with it."""
     async with reached("Batches"):
         return await pool.fetchrow(BATCHES["find_key"], account_id, key) is not None
 

@@ -46,7 +46,7 @@ _named_decoder = msgspec.json.Decoder(_Named)
 
 
 def is_one(custom_id: str) -> bool:
-    """Whether a line may have this id."""
+    """True if a line may have this id."""
     return 1 <= len(custom_id) <= CUSTOM_ID_LENGTH_MAX and "\0" not in custom_id
 
 

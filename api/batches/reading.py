@@ -60,7 +60,7 @@ class _Checks:
 
     @property
     def _shows_more(self) -> bool:
-        """Whether another bad line would be listed in `errors`. Similar model names are looked up only for listed lines,
+        """True if another bad line would be listed in `errors`. Similar model names are looked up only for listed lines,
         because that takes time.
         """
         return len(self.errors) < ERRORS_SHOWN_MAX

@@ -17,11 +17,11 @@ class ValueEnd:
 
     def __init__(self, first: int) -> None:
         self._is_word = first != QUOTE and first not in OPENING
-        """Whether the value is a number or a word such as `true`: it ends before the byte that follows."""
+        """True if the value is a number or a word such as `true`: it ends before the byte that follows."""
         self._depth = 0
         self._in_string = False
         self._escapes = False
-        """Whether an odd number of backslashes at the end of the earlier pieces escapes the next byte of a string."""
+        """True if an odd number of backslashes at the end of the earlier pieces escapes the next byte of a string."""
         self.ended = False
 
     def in_piece(self, piece: bytes, start: int) -> int:
@@ -67,7 +67,7 @@ class ValueEnd:
         return len(piece)
 
     def _is_escaped(self, piece: bytes, start: int, place: int) -> bool:
-        """Whether an odd number of backslashes comes before `place`, in the part of the string that begins at `start`."""
+        """True if an odd number of backslashes comes before `place`, in the part of the string that begins at `start`."""
         begins = place
         while begins > start and piece[begins - 1] == BACKSLASH:
             begins -= 1

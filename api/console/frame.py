@@ -46,7 +46,7 @@ PAGES = (
 
 
 def is_console(path: str) -> bool:
-    """Whether the path belongs to the console."""
+    """True if the path belongs to the console."""
     return path == "/console" or path.startswith("/console/")
 
 

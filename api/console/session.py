@@ -42,7 +42,7 @@ class Session(NamedTuple):
     csrf: str
 
     def may(self, scope: str) -> bool:
-        """Whether the key has the scope."""
+        """True if the key has the scope."""
         return scope in self.key.scopes
 
 

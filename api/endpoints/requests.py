@@ -146,7 +146,7 @@ def _form(request: web.Request, logged: LoggedRequest) -> RawText | ServerSentEv
 
 
 async def _has_ended_before(client: redis.asyncio.Redis, logged: LoggedRequest, first: int) -> bool:
-    """Whether all events come before `first`, so that nothing is left to send. Raises `InvalidRequest` if `first` is
+    """True if all events come before `first`, so that nothing is left to send. Raises `InvalidRequest` if `first` is
     far beyond the last event. If Redis may have lost events, this is not an error: the request's end is sent.
     """
     length, last = await end_of_journal(client, logged.id)

@@ -182,7 +182,7 @@ async def _stream(
 
 
 async def _has_journal(services: Services, request_id: str) -> bool:
-    """Whether the request's journal is still there. If Redis is away, reading the journal reports that."""
+    """True if the request's journal is still there. If Redis is away, reading the journal reports that."""
     with suppress(Unavailable):
         return await has_journal(services.redis, request_id)
     return True

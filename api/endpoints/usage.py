@@ -105,7 +105,7 @@ class UsagePeriod(msgspec.Struct, frozen=True):
 
     @property
     def may_be_long(self) -> bool:
-        """Whether there may be many rows: there are few days and models, but there may be many keys, or pairs of two
+        """True if there may be many rows: there are few days and models, but there may be many keys, or pairs of two
         groups.
         """
         return self.group_by not in {("day",), ("model",)}

@@ -105,7 +105,7 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     stored_input: StoredInput | None = None
     """The part of the request that Postgres stores beside its answer; None if the response is not stored."""
     background: bool = False
-    """Whether the request runs on if its reader leaves."""
+    """True if the request runs on if its reader leaves."""
     at_once: Callable[[str, str], bytes] | None = None
     """Makes the answer for a caller that does not wait for the end, from the request's id and the model's name; None if
     the caller waits for the end.

@@ -68,7 +68,7 @@ class Blocks:
 
     @property
     def has_calls(self) -> bool:
-        """Whether a tool was called."""
+        """True if a tool was called."""
         return bool(self._heard)
 
     @property

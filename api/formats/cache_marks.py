@@ -33,7 +33,7 @@ class CacheControl(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 
     @property
     def is_known(self) -> bool:
-        """Whether the type is `ephemeral`, the only one that marks anything."""
+        """True if the type is `ephemeral`, the only one that marks anything."""
         return self.type == "ephemeral"
 
 
@@ -51,7 +51,7 @@ class CacheBreakpoint(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
 
     @property
     def is_known(self) -> bool:
-        """Whether the mode is `explicit`, the only one that marks anything."""
+        """True if the mode is `explicit`, the only one that marks anything."""
         return self.mode == "explicit"
 
 

@@ -42,7 +42,7 @@ class _Call(msgspec.Struct):
         return piece
 
     def is_whole(self) -> bool:
-        """Whether the arguments are a complete object. Truncated or empty arguments are not."""
+        """True if the arguments are a complete object. Truncated or empty arguments are not."""
         if self.parses < PARSES_MAX and self.parsed < len(self.told) and self.told[-1].rstrip().endswith("}"):
             self.parses, self.parsed = self.parses + 1, len(self.told)
             self.whole = _is_object("".join(self.told))
@@ -80,7 +80,7 @@ class CallsInOrder:
             yield self._begin(call)
 
     def may_be_followed(self) -> bool:
-        """Whether no call is incomplete."""
+        """True if no call is incomplete."""
         return self._last is None or self._last.is_whole()
 
     def _more(self) -> Iterator[CallPiece]:

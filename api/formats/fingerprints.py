@@ -53,7 +53,7 @@ def _tell_entries(entries: object, update: Callable[[bytes], object]) -> None:
 
 
 def _is_list_of_structs(value: object) -> bool:
-    """Whether the value is a list of structs; lists are never mixed."""
+    """True if the value is a list of structs; lists are never mixed."""
     return isinstance(value, list | tuple) and bool(value) and _kind_of(value[0]) is not None
 
 

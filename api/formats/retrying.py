@@ -19,7 +19,7 @@ def retry_headers(error: ErrorBody) -> dict[str, str]:
 
 
 def worth_asking_again(error: ErrorBody) -> bool:
-    """Whether the same request may succeed later at no cost. Whether to repeat a failed request that was charged is for
+    """True if the same request may succeed later at no cost. Whether to repeat a failed request that was charged is for
     people to decide.
     """
     return kind_of(error).retryable and not error.final and "charged_usd" not in (error.details or {})

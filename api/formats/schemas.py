@@ -6,7 +6,7 @@ from typing import Any
 
 
 def is_closed(schema: dict[str, Any]) -> bool:
-    """Whether every object in the schema has `"additionalProperties": false` and requires all of its properties. OpenAI
+    """True if every object in the schema has `"additionalProperties": false` and requires all of its properties. OpenAI
     demands that of strict schemas (platform.openai.com/docs/guides/structured-outputs, read 2026-11); Anthropic's
     schemas may have optional properties.
     """

@@ -61,12 +61,12 @@ class Thinking(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     @property
     def is_asked_for(self) -> bool:
-        """Whether thinking is asked for, so that the caller gets its thoughts."""
+        """True if thinking is asked for, so that the caller gets its thoughts."""
         return self.type not in {None, OFF} or (self.type is None and bool(self.budget_tokens))
 
     @property
     def is_shown(self) -> bool:
-        """Whether the caller gets the text of the thoughts."""
+        """True if the caller gets the text of the thoughts."""
         return self.is_asked_for and self.display != OMITTED
 
 

@@ -97,7 +97,7 @@ class Bodies:
         """Bytes of refused bodies since the last garbage collection."""
 
     def is_large(self, size: int) -> bool:
-        """Whether a body of this size shares the room for large bodies."""
+        """True if a body of this size shares the room for large bodies."""
         return size > self._settings.small_body_bytes_max
 
     @asynccontextmanager

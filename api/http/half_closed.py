@@ -28,11 +28,11 @@ class HalfClosedHandler(RequestHandler):
         self._last: tuple[HttpVersion, StreamReader] | None = None
         """The version and the body of the last request that arrived."""
         self.says_no_more = False
-        """Whether the caller has closed its sending side."""
+        """True if the caller has closed its sending side."""
 
     @property
     def has_nothing_waiting(self) -> bool:
-        """Whether no request waits behind the one that is being answered."""
+        """True if no request waits behind the one that is being answered."""
         return not self._messages
 
     def data_received(self, data: bytes) -> None:

@@ -121,13 +121,13 @@ def refuse_more_than(bytes_max: int, size: int) -> None:
 
 
 def accepts(header: str, kind: str) -> bool:
-    """Whether an `Accept` header names this media type and does not exclude it."""
+    """True if an `Accept` header names this media type and does not exclude it."""
     kinds = [one.replace(" ", "").lower().split(";") for one in header.split(",")]
     return any(name == kind and not {"q=0", "q=0.0", "q=0.00", "q=0.000"} & set(rest) for name, *rest in kinds)
 
 
 def prefers_async(request: web.Request) -> bool:
-    """Whether the caller sent `Prefer: respond-async` (RFC 7240)."""
+    """True if the caller sent `Prefer: respond-async` (RFC 7240)."""
     wishes = ",".join(request.headers.getall("Prefer", [])).lower().split(",")
     return any(wish.partition(";")[0].strip() == "respond-async" for wish in wishes)
 

@@ -22,7 +22,7 @@ ACCOUNTS_MAX = 1_000
 
 
 def is_paced(error: RebootError) -> bool:
-    """Whether the answer is delayed if there are too many: the caller's own faults, and `overloaded`, whose `Retry-After` a
+    """True if the answer is delayed if there are too many: the caller's own faults, and `overloaded`, whose `Retry-After` a
     client ignores that asks again at once. Other failures of this service and of vendors are answered without delay.
     """
     return error.status < SERVER_ERRORS or isinstance(error, ProviderRejected | Overloaded)

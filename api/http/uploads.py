@@ -81,7 +81,7 @@ class UploadMemory:
 
     @property
     def is_wide(self) -> bool:
-        """Whether the upload has memory for a long line."""
+        """True while the upload holds memory for a long line."""
         return self._held is not None
 
     async def widen(self) -> None:

@@ -151,7 +151,7 @@ class BodyWriter:
                 await asyncio.sleep(every_s - idle_s if idle_s < every_s else every_s)
 
     def _takes_more(self) -> bool:
-        """Whether the reader has nothing left to read. Only then is a keep-alive signal sent: nothing may ever wait for
+        """True if the reader has nothing left to read. Only then is a keep-alive signal sent: nothing may ever wait for
         the reader because of it.
         """
         transport = self._request.transport

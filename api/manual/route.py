@@ -87,7 +87,7 @@ class Route:
     headers: tuple[Header, ...] = ()
     errors: Errors = ()
     slashes: bool = False
-    """Whether the last parameter may contain slashes."""
+    """True if the last parameter may contain slashes."""
 
     @property
     def name(self) -> str:

@@ -71,13 +71,13 @@ class Directory:
         self._differing = found
 
     def serves(self, model: Model, lane: str = "interactive") -> bool:
-        """Whether workers would take a request for `model` now: every worker that might take it must be able to call the
+        """True if workers would take a request for `model` now: every worker that might take it must be able to call the
         model.
         """
         return serve(self.workers, model, keys.queue(model.provider, lane))
 
     def available(self, model: Model) -> bool:
-        """Whether a single request would be taken now and run soon."""
+        """True if a single request would be taken now and run soon."""
         return self.serves(model) and self._upstreams.unavailable_for_s(model) <= self._patience_s
 
     def require(self, model: Model, lane: str = "interactive") -> None:
@@ -109,6 +109,6 @@ class Directory:
             raise none_is_available(model.name, self._upstreams.why_unavailable(model), known)
 
     def is_paused(self, model: Model, lane: str = "interactive") -> bool:
-        """Whether an operator has paused the model's provider."""
+        """True if an operator has paused the model's provider."""
         queue = keys.queue(model.provider, lane)
         return any(queue in worker.claims and provider_of(queue) in worker.paused for worker in self.workers)

@@ -192,7 +192,7 @@ class Follower:
                 await asyncio.sleep(self._settings.idle_wait_s)
 
     def _is_ours(self, begun_by: bytes) -> bool:
-        """Whether this is the journal that was read before, as far as that is known."""
+        """True if this is the journal that was read before, as far as that is known."""
         return not (begun_by and self._begun_by) or begun_by == self._begun_by
 
     def _count(self, events: int, begun_by: bytes) -> None:

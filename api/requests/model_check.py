@@ -186,7 +186,7 @@ def _thoughts_left_out(asked: Asked, model: Model, sampling: Sampling) -> tuple[
 
 
 def _is_sent(thought: Thought, message: Message, model: Model) -> bool:
-    """Whether the vendor takes a thought at its place: not after everything else (Claude, OpenAI), nor without a call after
+    """True if the vendor takes a thought at its place: not after everything else (Claude, OpenAI), nor without a call after
     it (DeepSeek's reasoner).
     """
     if model.api == DEEPSEEK:
@@ -197,7 +197,7 @@ def _is_sent(thought: Thought, message: Message, model: Model) -> bool:
 
 
 def _has_foreign_thoughts(message: Message, model: Model) -> bool:
-    """Whether the message has a thought, or a signature of one, that workers will not give the model."""
+    """True if the message has a thought, or a signature of one, that workers will not give the model."""
     signatures = (call.signature for call in message.tool_calls if call.signature is not None)
     thoughts = any(own_thought(model, thought) is None for thought in message.thoughts)
     return thoughts or any(own_signature(model, signature) is None for signature in signatures)
@@ -228,7 +228,7 @@ def _check_tools(asked: Asked, model: Model, settings: Settings) -> None:
 
 
 def _is_image_url(url: str) -> bool:
-    """Whether the text is a data URL of an image. It may be as long as a body, so only its beginning is matched: a pattern
+    """True if the text is a data URL of an image. It may be as long as a body, so only its beginning is matched: a pattern
     over all of it would take four times as long. The rest is read in pieces, because memory that is used again is much
     faster than new memory.
     """

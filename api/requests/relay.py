@@ -55,7 +55,7 @@ class Relay:
         return follower
 
     def follows(self, request_id: str) -> bool:
-        """Whether the request has a reader in this process."""
+        """True if the request has a reader in this process."""
         return request_id in self._followers
 
     def forget(self, follower: Follower) -> None:

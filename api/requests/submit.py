@@ -12,7 +12,6 @@ from api.requests.follower import LOST, RequestLost
 from api.requests.known_refusals import KnownRefusals
 from api.requests.new_request import UNLIMITED, Admitted, NewRequest, head_of, in_vain, job_of, reservation_of
 from api.requests.taking_back import TakingBack
-from shared import clock
 from shared.errors import (
     UNKNOWN_END,
     EndUnknown,
@@ -26,7 +25,7 @@ from shared.job import JobHead, PackedJob
 from shared.ledger.rows import Grant, Repeat, Reservation
 from shared.ledger.settlement import Settlement
 from shared.queue.admission import QueueFullOfBytes, RateState
-from shared.queue.claims import EPOCHS_PER_ENQUEUE
+from shared.queue.claims import epoch_when_lost
 from shared.runtime.metrics import STAGE_SECONDS
 from shared.stores import keys
 
@@ -189,18 +188,14 @@ class Submitter:
             return await self._ledger.reserve(reservation)
 
     async def submit_again(self, admitted: Admitted, channel: str) -> None:
-        """Enqueue a job that Redis has lost. The hold still stands, so nothing is charged twice.
-
-        The epoch rises with the seconds since the request was made: several front doors may find the same loss, and none of
-        them may reuse the epoch of an earlier claim. Raises `RequestLost` if there is no copy of the job, `Unavailable` or
-        `Overloaded`.
+        """Enqueue a job that Redis has lost. The hold still stands, so nothing is charged twice. Raises `RequestLost`
+        if there is no copy of the job, `Unavailable` or `Overloaded`.
         """
         job = admitted.copy.job
         if job is None:
             raise RequestLost(LOST)
         name = keys.queue(job.model.provider, admitted.lane)
-        age_s = (clock.utc_now() - job.created_at).total_seconds()
-        epoch = max(1, int(age_s)) * EPOCHS_PER_ENQUEUE
+        epoch = epoch_when_lost(job.id)
         async with self._bodies.turn(job.bytes):
             await self._queue.enqueue(job, name, channel=channel, key_id=admitted.key_id, rpm=None, epoch=epoch)
         log.warning("lost request enqueued again", request_id=job.id, epoch=epoch)

@@ -83,7 +83,7 @@ def main() -> None:
 
 
 def _is_text(word: str) -> bool:
-    """Whether the word can be stored: Python decodes invalid UTF-8 as lone surrogates."""
+    """True if the word can be stored: Python decodes invalid UTF-8 as lone surrogates."""
     try:
         word.encode()
     except UnicodeEncodeError:

@@ -80,7 +80,7 @@ def _understood(line: bytes) -> ResultLine | None:
 
 
 def _could_begin(path: Path) -> bool:
-    """Whether the only, incomplete line of the file could be of a result."""
+    """True if the only, incomplete line of the file could be of a result."""
     beginning = b'{"custom_id":'
     with path.open("rb") as file:
         start = file.read(len(beginning))
@@ -88,7 +88,7 @@ def _could_begin(path: Path) -> bool:
 
 
 async def _is_of(service: Service, batch_id: str, path: Path, kept: Kept) -> bool:
-    """Whether the file's first and last lines are this batch's; another batch may have the same ids."""
+    """True if the file's first and last lines are this batch's; another batch may have the same ids."""
     with path.open("rb") as file:
         first = file.readline()
         file.seek(kept.before_bytes)

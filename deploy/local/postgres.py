@@ -133,7 +133,7 @@ def _named() -> Sequence[str]:
 
 
 def _is_postgres_in(folder: Path, pid: int) -> bool:
-    """Whether the process is a live Postgres of this folder; if that is uncertain, true."""
+    """True if the process is a live Postgres of this folder; if that is uncertain, true."""
     process = Path("/proc") / str(pid)
     if not process.parent.joinpath("self").exists():
         return _exists(pid)

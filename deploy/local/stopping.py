@@ -68,7 +68,7 @@ def _is_make(pid: int) -> bool:
 
 
 def _handles(pid: int, number: signal.Signals) -> bool:
-    """Whether the process still handles a signal, by catching it or by having ignored it from the beginning."""
+    """True if the process still handles a signal, by catching it or by having ignored it from the beginning."""
     try:
         status = Path(f"/proc/{pid}/status").read_text(encoding="utf-8")
     except OSError:

@@ -121,7 +121,7 @@ class Script(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     @property
     def misbehaves(self) -> bool:
-        """Whether this call is to fail in any way."""
+        """True if this call is to fail in any way."""
         return bool(self.status or self.fault)
 
     def behaved(self) -> Script:

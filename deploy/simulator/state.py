@@ -54,7 +54,7 @@ class Simulator:
         return Directions(scripts.overlay(befalls, script) if befalls else script, turn)
 
     def is_full(self, script: Script) -> bool:
-        """Whether the call is one of the first of its key that find no capacity at their service tier."""
+        """True if the call is one of the first of its key that find no capacity at their service tier."""
         refused = self._full.get(script.key, 0)
         if refused >= script.full:
             return False

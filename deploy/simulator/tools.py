@@ -64,7 +64,7 @@ def pieces(model: str, message: str, script: Script, asked: AskedTools, turn: Tu
 
 
 def can_play(turn: Turn, asked: AskedTools) -> bool:
-    """Whether a request leaves room for a planned turn: for its calls, or for its text if it makes none."""
+    """True if a request leaves room for a planned turn: for its calls, or for its text if it makes none."""
     if not turn.calls:
         return asked.only is None and (asked.schema is None or (asked.schema == ANY_JSON and _is_object(turn.text)))
     return {call.name for call in turn.calls} <= callable_names(asked)

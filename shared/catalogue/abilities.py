@@ -102,7 +102,7 @@ def _takes_away(asked: _Asked, effort: ReasoningEffort | None) -> bool:
 
 
 def _is_sampled(model: Model, effort: ReasoningEffort | None) -> bool:
-    """Whether the model takes a temperature and a top_p beside this effort, and whether these have an effect."""
+    """True if the model takes a temperature and a top_p beside this effort, and whether these have an effect."""
     return model.sampling and not (vendor_limits(model).thinks_unsampled and thinks(model, effort))
 
 
@@ -112,7 +112,7 @@ def _top_k(model: Model, sampling: Sampling) -> int | None:
 
 
 def _lacks_effort(asked: _Asked) -> bool:
-    """Whether the model lacks the effort. A model without reasoning never thinks, so it has the effort `none`. A model
+    """True if the model lacks the effort. A model without reasoning never thinks, so it has the effort `none`. A model
     that cannot stop thinking gets its least effort for `none`, and the wish counts as lacking.
     """
     wanted = asked.sampling.reasoning_effort
@@ -123,7 +123,7 @@ def _lacks_effort(asked: _Asked) -> bool:
 
 
 def _takes_tools_away(asked: _Asked, effort: ReasoningEffort | None) -> bool:
-    """Whether thinking with this effort makes the requested tools impossible. OpenAI says: "To use function tools, use
+    """True if thinking with this effort makes the requested tools impossible. OpenAI says: "To use function tools, use
     /v1/responses or set reasoning_effort to 'none'" (github.com/danny-avila/LibreChat/issues/14231, read 2026-11).
     Other models take tools, but cannot be forced to call one while they think.
     """
@@ -134,14 +134,14 @@ def _takes_tools_away(asked: _Asked, effort: ReasoningEffort | None) -> bool:
 
 
 def _must_call(asked: _Asked) -> bool:
-    """Whether the model has to call a tool, which may be the tool that carries a JSON answer."""
+    """True if the model has to call a tool, which may be the tool that carries a JSON answer."""
     answer = asked.sampling.json_answer
     by_tool = answer is not None and json_form(asked.model, asked.tools, answer) == "tool"
     return by_tool or asked.tools.must_be_called()
 
 
 def _lacks_seed(asked: _Asked) -> bool:
-    """Whether the model lacks a seed. Gemini's is a 32-bit number. Responses, DeepSeek, Converse, Jurassic-2, Command
+    """True if the model lacks a seed. Gemini's is a 32-bit number. Responses, DeepSeek, Converse, Jurassic-2, Command
     and Realtime document none.
     """
     return asked.api not in {OPENAI, GEMINI} or abs(asked.sampling.seed or 0) > vendor_limits(asked.model).seed_max
@@ -261,7 +261,7 @@ def _tool_choice(asked: _Asked) -> bool:
 
 
 def _json_answer(asked: _Asked) -> bool:
-    """Whether the model cannot be held to JSON even without a schema."""
+    """True if the model cannot be held to JSON even without a schema."""
     answer = asked.sampling.json_answer
     return answer is not None and json_form(asked.model, asked.tools, JsonAnswer()) is None
 

@@ -77,12 +77,12 @@ def writes_of(model: Model, chat: Chat) -> Writes:
 
 
 def _keeps_long(model: Model) -> bool:
-    """Whether the vendor keeps marked prompts for an hour."""
+    """True if the vendor keeps marked prompts for an hour."""
     return model.api == CONVERSE and model.price.cache_write_long is not None
 
 
 def is_explicit(model: Model, sampling: Sampling) -> bool:
-    """Whether the request asks the vendor to write only what is marked, and the vendor can do that."""
+    """True if the request asks the vendor to write only what is marked, and the vendor can do that."""
     return sampling.caching.explicit and model.api in OPENAIS and bool(model.cache_marks)
 
 
@@ -96,7 +96,7 @@ def _in_order(messages: Sequence[Message], tools: Tools) -> Iterator[_Placed]:
 
 
 def _takes(model: Model, placed: _Placed, messages: Sequence[Message]) -> bool:
-    """Whether the model takes a mark at this place. OpenAI takes none in the assistant's messages: "assistant output blocks
+    """True if the model takes a mark at this place. OpenAI takes none in the assistant's messages: "assistant output blocks
     are not among the block types OpenAI accepts a breakpoint on" (docs.langchain4j.dev,
     `OpenAiOfficialPromptCacheBreakpoint`, read 2026-11).
     """

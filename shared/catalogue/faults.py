@@ -133,7 +133,7 @@ def _json_answer(asked: _Asked) -> Iterator[Fault]:
 
 
 def _says_json(text: str) -> bool:
-    """Whether the text contains "json" in any case. The usual spellings are looked for first: that is a hundred times
+    """True if the text contains "json" in any case. The usual spellings are looked for first: that is a hundred times
     faster, and a text may have 20 MB.
     """
     return "json" in text or "JSON" in text or "json" in text.lower()

@@ -109,12 +109,12 @@ class Model(msgspec.Struct, frozen=True, kw_only=True):
         return f"{self.api}/{self.name}"
 
     def streams_with(self, tools: Tools) -> bool:
-        """Whether the vendor streams an answer for which these tools are on offer."""
+        """True if the vendor streams an answer for which these tools are on offer."""
         return self.streaming and not ("streaming" in self.tools_lack and tools.may_be_called())
 
     @property
     def can_be_made_to_call(self) -> bool:
-        """Whether the model can be forced to call a tool if only one is on offer."""
+        """True if the model can be forced to call a tool if only one is on offer."""
         return self.tools and not {"required", "named"} <= set(self.tools_lack)
 
 

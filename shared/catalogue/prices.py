@@ -94,7 +94,7 @@ class OffPeak(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     days: Weekdays = "Mon-Sun"
 
     def applies(self, moment: dt.datetime) -> bool:
-        """Whether `moment` (in UTC) is outside of the peak hours."""
+        """True if `moment` (in UTC) is outside of the peak hours."""
         minute = moment.hour * 60 + moment.minute
         on_peak = any(start <= minute < end for start, end in map(_minutes, self.peak))
         return not (on_peak and moment.weekday() in _weekdays(self.days))

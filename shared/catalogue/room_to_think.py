@@ -30,7 +30,7 @@ def least_output(model: Model) -> int:
 def can_go_on_thinking(
     model: Model, messages: Sequence[Message], tools: Tools, is_own: Callable[[Thought], bool]
 ) -> bool:
-    """Whether the model may think while it continues this conversation. It may not continue an answer that has begun, nor
+    """True if the model may think while it continues this conversation. It may not continue an answer that has begun, nor
     calls without a thought before them that `is_own`. Claude says: "Expected `thinking` or `redacted_thinking`, but found
     `tool_use`. When `thinking` is enabled, a final `assistant` message must start with a thinking block"
     (github.com/anomalyco/opencode/issues/3077, read 2026-11).

@@ -17,12 +17,12 @@ OFF = frozenset({"none", "disabled", "between_tools", "off"})
 
 
 def thinks(model: Model, effort: ReasoningEffort | None) -> bool:
-    """Whether the model thinks if it is asked with this effort; None means that no effort was asked for."""
+    """True if the model thinks if it is asked with this effort; None means that no effort was asked for."""
     return model.reasoning and (effort or model.thinking) not in OFF
 
 
 def shows_thoughts(model: Model) -> bool:
-    """Whether the vendor shows the model's thoughts, at least as a summary. OpenAI does so by the Responses API only; its
+    """True if the vendor shows the model's thoughts, at least as a summary. OpenAI does so by the Responses API only; its
     models on Bedrock encrypt them. Nothing is known of a vendor at an operator's own address.
     """
     if model.api == "bedrock-converse":
@@ -31,14 +31,14 @@ def shows_thoughts(model: Model) -> bool:
 
 
 def takes_thoughts_back(model: Model, effort: ReasoningEffort | None) -> bool:
-    """Whether the vendor is sent the thoughts of earlier turns. It is while the model may think; OpenAI and Gemini are
+    """True if the vendor is sent the thoughts of earlier turns. It is while the model may think; OpenAI and Gemini are
     sent them always.
     """
     return model.api in ALWAYS_TAKEN or thinks(model, effort) or model.thinking == "between_tools"
 
 
 def bills_to_the_end(model: Model, effort: ReasoningEffort | None) -> bool:
-    """Whether the vendor bills the whole answer even if the call is cancelled. For a model that need not think, this
+    """True if the vendor bills the whole answer even if the call is cancelled. For a model that need not think, this
     holds only while it thinks.
     """
     return model.bills_to_the_end and (thinks(model, effort) or not model.reasoning)

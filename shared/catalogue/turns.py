@@ -13,7 +13,7 @@ from shared.chat import INSTRUCTIONS, Message
 
 
 def is_blank(message: Message) -> bool:
-    """Whether the turn says nothing. The empty result of a tool is not blank: it says that the tool had no output."""
+    """True if the turn says nothing. The empty result of a tool is not blank: it says that the tool had no output."""
     said = message.role == "tool" or message.tool_calls or message.images()
     return not said and not message.text().strip()
 

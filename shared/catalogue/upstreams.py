@@ -65,7 +65,7 @@ class Upstream(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         return hashlib.sha256(msgspec.json.encode(self, order="sorted")).hexdigest()[:12]
 
     def serves(self, model: Model) -> bool:
-        """Whether the row serves `model` by the API that `model` has."""
+        """True if the row serves `model` by the API that `model` has."""
         if self.provider != model.provider or self.api not in {None, model.api}:
             return False
         if self.models:
@@ -166,7 +166,7 @@ def parse_upstreams(tables: Mapping[str, Written], models: Mapping[str, Model], 
 
 
 def _is_same_key(row: Upstream, other: Upstream) -> bool:
-    """Whether both rows call some model with the same key at the same place."""
+    """True if both rows call some model with the same key at the same place."""
     places = [(one.provider, _key(one), _place(one.base_url), one.region) for one in (row, other)]
     apis = row.api is None or other.api is None or row.api == other.api
     models = not row.models or not other.models or not set(row.models).isdisjoint(other.models)

@@ -51,10 +51,10 @@ class ApiKey(msgspec.Struct, frozen=True):
     revoked_at: datetime | None
     created_at: datetime
     strict: bool = False
-    """Whether the key refuses requests of which something would be left out."""
+    """True if the key refuses requests of which something would be left out."""
 
     def usable(self, now: datetime) -> bool:
-        """Whether the key is neither revoked nor expired at `now`."""
+        """True if the key is neither revoked nor expired at `now`."""
         return self.revoked_at is None and (self.expires_at is None or self.expires_at > now)
 
     def proves(self, secret: str) -> bool:
@@ -62,7 +62,7 @@ class ApiKey(msgspec.Struct, frozen=True):
         return tokens.proves(secret, self.secret_sha256)
 
     def limited(self) -> bool:
-        """Whether the key has a limit that a key created by it might not have."""
+        """True if the key has a limit that a key created by it might not have."""
         return not (self.rpm is None and self.limit is None and self.expires_at is None)
 
     def row(self) -> KeyRow:

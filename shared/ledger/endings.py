@@ -40,7 +40,7 @@ class Endings:
         )
 
     async def has_ended(self, request_id: str) -> bool:
-        """Whether the request's hold has ended; False also for a request that is unknown. Raises `Unavailable`."""
+        """True if the request's hold has ended; False also for a request that is unknown. Raises `Unavailable`."""
         return await self._questions.submit(request_id)
 
     async def run(self) -> None:

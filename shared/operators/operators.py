@@ -37,7 +37,7 @@ class Token(msgspec.Struct, frozen=True):
     created_at: datetime
 
     def usable(self, now: datetime) -> bool:
-        """Whether the token is neither revoked nor expired at `now`."""
+        """True if the token is neither revoked nor expired at `now`."""
         return self.revoked_at is None and (self.expires_at is None or self.expires_at > now)
 
     def row(self) -> TokenRow:

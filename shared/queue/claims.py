@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple, Self
 
+from shared import clock
+from shared.ids import created_at
 from shared.lanes import QueueName
 
 EPOCHS_PER_ENQUEUE = 1_000
@@ -12,6 +14,14 @@ EPOCHS_PER_ENQUEUE = 1_000
 of this number, so that every earlier claim stays fenced.
 """
 CLAIM_FIELDS = 8
+
+
+def epoch_when_lost(request_id: str) -> int:
+    """The epoch with which a job is enqueued again after Redis has lost it. It rises with the seconds since the request was
+    made: several processes may find the same loss, and none of them may reuse the epoch of an earlier claim.
+    """
+    age_s = (clock.utc_now() - created_at(request_id)).total_seconds()
+    return max(1, int(age_s)) * EPOCHS_PER_ENQUEUE
 
 
 class Opening(NamedTuple):

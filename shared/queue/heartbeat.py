@@ -45,12 +45,12 @@ class Heartbeat(msgspec.Struct, frozen=True, kw_only=True):
     version: str = ""
 
     def takes(self, queue: QueueName) -> bool:
-        """Whether the worker takes jobs from the queue now."""
+        """True if the worker takes jobs from the queue now."""
         return queue in self.claims and not self.draining and provider_of(queue) not in self.paused
 
 
 def serve(workers: Iterable[Heartbeat], model: Model, queue: QueueName) -> bool:
-    """Whether a request for `model` in that queue would run now: some worker takes jobs from the queue, and all that do can
+    """True if a request for `model` in that queue would run now: some worker takes jobs from the queue, and all that do can
     call the model.
     """
     takers = takers_of(workers, queue)
@@ -60,7 +60,7 @@ def serve(workers: Iterable[Heartbeat], model: Model, queue: QueueName) -> bool:
 
 
 def lack(workers: Sequence[Heartbeat], model: Model, queue: QueueName) -> bool:
-    """Whether workers take jobs from that queue, but none of them can call the model; then waiting is useless."""
+    """True if workers take jobs from that queue, but none of them can call the model; then waiting is useless."""
     if serve(workers, model, queue):
         return False
     return bool(takers_of(workers, queue)) or any(

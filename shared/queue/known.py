@@ -136,7 +136,7 @@ async def lost_among(client: redis.asyncio.Redis, request_ids: Sequence[str]) ->
 
 
 async def has_journal(client: redis.asyncio.Redis, request_id: str) -> bool:
-    """Whether the request's journal is still there."""
+    """True if the request's journal is still there."""
     with reached(STREAM):
         return bool(await client.exists(keys.journal(request_id)))
 

@@ -112,16 +112,16 @@ class Queue:
         live_ms = max(job.deadline_ms - now_ms, 0) + self._keep_run_ms
         scripts, size = self._scripts_for(payload), len(payload)
         staged: list[str] = []
-        told: bytes | int = payload
+        payload_or_size: bytes | int = payload
         if size > LONG_FROM_BYTES:
             staged = [await self._stage(scripts, job.id, payload)]
-            told, payload = size, b""
+            payload_or_size, payload = size, b""
         own = [job_key_prefix + job.id, keys.run(job.id), keys.bell(name), keys.rate(key_id), keys.journal(job.id)]
         outcome, wait_ms, remaining, reset_ms, redis_ms = await scripts.call(
             "enqueue",
             [name, *own, *staged],
             lambda: [
-                *(job.id, told, live_ms, job.deadline_ms, channel, self._depth_max, rpm or 0, epoch),
+                *(job.id, payload_or_size, live_ms, job.deadline_ms, channel, self._depth_max, rpm or 0, epoch),
                 self._clock.in_ms(self._within_ms),  # the time at which the caller gives up
                 *(job.account_id, self._bytes.small, self._bytes.queue, self._bytes.reserve, max(job.footprint, size)),
                 *(self._bytes.newcomers, int(bool(job.fallbacks))),
@@ -175,7 +175,7 @@ class Queue:
         await self._scripts.call("wake", [keys.own_bell(worker_id)], [WAKE_LIVE_MS])
 
     def is_doubtful(self, claim: Claim) -> bool:
-        """Whether the job may have run before, and may even have ended, although Redis does not know it: the job is older
+        """True if the job may have run before, and may even have ended, although Redis does not know it: the job is older
         than our connection, has waited long, was put back, or was claimed before.
         """
         ahead_ms = self._clock.ahead_ms or 0
@@ -302,7 +302,7 @@ async def _payload_of(job: Job | PackedJob) -> bytes:
 
 
 def _takes_only_lines(claim: Claim) -> bool:
-    """Whether all jobs of the claim's queue are lines of batches. The lane `flex` has single requests, too, so the run hash
+    """True if all jobs of the claim's queue are lines of batches. The lane `flex` has single requests, too, so the run hash
     of a line there that ends without an event is kept as long as that of a single request.
     """
     return lane_of(claim.queue) == "batch"

@@ -51,7 +51,7 @@ def stop() -> None:
 
 
 def is_on() -> bool:
-    """Whether spans are made in this process."""
+    """True if spans are made in this process."""
     return bool(_tracers)
 
 

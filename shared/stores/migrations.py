@@ -45,7 +45,7 @@ class Migration(NamedTuple):
     sql: str
     checksum: str
     concurrently: bool = False
-    """Whether the file is applied outside a transaction, statement by statement."""
+    """True if the file is applied outside a transaction, statement by statement."""
 
 
 def migrations() -> list[Migration]:

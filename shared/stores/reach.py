@@ -55,7 +55,7 @@ class Reach:
 
     @property
     def lately(self) -> bool:
-        """Whether both stores have answered within the grace period."""
+        """True if both stores have answered within the grace period."""
         return time.monotonic() - min(self._answered_at) < self._grace_s
 
     async def _answers(self, question: Callable[[], Awaitable[object]]) -> bool:

@@ -83,7 +83,7 @@ class _Connection(AbstractConnection):
         return [packed(*words, *rest)]
 
     async def can_read_destructive(self) -> bool:
-        """Whether an idle connection has something to read, such as its end; then it is unusable. redis-py finds that out
+        """True if an idle connection has something to read, such as its end; then it is unusable. redis-py finds that out
         with a read that it cancels.
         """
         reader = self._reader
@@ -127,7 +127,7 @@ class _Connection(AbstractConnection):
 
 
 def _is_refusal(error: redis.exceptions.ConnectionError) -> bool:
-    """Whether the password was refused. On a Unix socket redis-py wraps that error in a `ConnectionError`."""
+    """True if the password was refused. On a Unix socket redis-py wraps that error in a `ConnectionError`."""
     refusals = redis.exceptions.AuthenticationError
     return isinstance(error, refusals) or isinstance(error.__cause__, refusals)
 

@@ -11,15 +11,13 @@ from typing import TYPE_CHECKING
 import asyncpg
 import structlog
 
-from shared import clock
 from shared.batches.batches import batch_from_row
 from shared.batches.queries import BATCHES
 from shared.catalogue.models import Catalogue
 from shared.errors import Cancelled, Expired, RebootError
-from shared.ids import created_at
 from shared.lanes import fed_queue
 from shared.ledger.settlement import Settlement
-from shared.queue.claims import EPOCHS_PER_ENQUEUE
+from shared.queue.claims import epoch_when_lost
 from shared.queue.known import lost_among
 from shared.stores.lock_numbers import Lock
 from workers.batches.items import ItemMaker
@@ -137,10 +135,7 @@ class BatchFinisher:
             except RebootError as error:  # the line cannot be run any more; its hold expires by itself
                 log.warning("lost batch item not enqueued", request_id=row["request_id"], reason=error.message)
                 continue
-            # as in `Submitter.submit_again`, so that no worker of an earlier claim has an effect
-            age_s = (clock.utc_now() - created_at(row["request_id"])).total_seconds()
-            epoch = max(1, int(age_s)) * EPOCHS_PER_ENQUEUE
-            if await enqueue_item(self._queue, row["feed"], job, row["key_id"], epoch):
+            if await enqueue_item(self._queue, row["feed"], job, row["key_id"], epoch_when_lost(job.id)):
                 log.warning("lost batch item enqueued again", request_id=row["request_id"])
 
     async def _end(self) -> None:

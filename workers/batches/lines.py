@@ -159,7 +159,7 @@ class LineFeeder:
         return Allowed(lines, None)
 
     def _may_be_known_elsewhere(self, cursor: Cursor, line: UnfitLine) -> bool:
-        """Whether a newer release may know the line's model: a front door of that release may have accepted the line."""
+        """True if a newer release may know the line's model: a front door of that release may have accepted the line."""
         age_s = (clock.utc_now() - cursor.created_at).total_seconds()
         waits = isinstance(line.error, ModelNotFound) and age_s < self._settings.batch_model_unknown_s
         if waits:

@@ -71,7 +71,7 @@ class Turns:
         self._after = page.accounts[place]
 
     def is_over(self, page: Page, *, busy: bool) -> bool:
-        """Whether all accounts have had a turn and nothing could be fed, since the feed began with its first account. `busy`
+        """True if all accounts have had a turn and nothing could be fed, since the feed began with its first account. `busy`
         is true if something of this page can be fed. After the last page the feed begins anew.
         """
         self._quiet = self._quiet and not busy

@@ -66,7 +66,7 @@ class Bells:
 
     @property
     def asking(self) -> bool:
-        """Whether Redis holds a question, which it may answer with a ring."""
+        """True if Redis holds a question, which it may answer with a ring."""
         return bool(self._asked)
 
     async def answered(self) -> None:

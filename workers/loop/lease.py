@@ -40,7 +40,7 @@ class Lease:
 
     @property
     def has_new_call(self) -> bool:
-        """Whether a vendor has a call that is not stored in Redis yet."""
+        """True if a vendor has a call that is not stored in Redis yet."""
         return bool(self.vendor_call) and self.vendor_call != self.told_call
 
     def end(self) -> None:

@@ -102,7 +102,7 @@ class LeasedWorker(Worker):
 
     @property
     def draining(self) -> bool:
-        """Whether this worker takes no new jobs."""
+        """True if this worker takes no new jobs."""
         return not self.allow_pick_jobs
 
     def pause(self, providers: frozenset[str]) -> None:

@@ -40,7 +40,7 @@ class Leases(dict[str, Lease]):
         self._lease_s = lease_s
         self._calls_told_every_s = calls_told_every_s
         self.outage = False
-        """Whether Redis was away, so that all leases may have lapsed."""
+        """True if Redis was away, so that all leases may have lapsed."""
         self.claim_not_before = 0.0
         """The monotonic time until which others may renew their leases after an outage."""
 

@@ -16,7 +16,7 @@ from shared.vendors import AWS_KEYS, VENDORS
 
 
 def has_credentials(provider: str, environment: Mapping[str, str]) -> bool:
-    """Whether the environment names an account with `provider`."""
+    """True if the environment names an account with `provider`."""
     if any(environment.get(variable) for variable in VENDORS[provider].credentials):
         return True
     return provider == "bedrock" and _aws_file(environment).is_file()

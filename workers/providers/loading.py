@@ -29,7 +29,7 @@ class LoadedApis(dict[str, Apis]):
     """The APIs that this process can call at each upstream, by the upstream's name."""
 
     def can_call(self, model: Model, upstreams: Iterable[Upstream]) -> bool:
-        """Whether one of the model's `upstreams` can be called by the model's API."""
+        """True if one of the model's `upstreams` can be called by the model's API."""
         return any(model.api in self.get(upstream.name, ()) for upstream in upstreams)
 
     def replace(self, new: LoadedApis) -> LoadedApis:

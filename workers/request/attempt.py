@@ -132,11 +132,11 @@ class Attempt:
             self._runner.settler.settle_soon(past.settlement)
 
     async def _has_ended(self, past: Past) -> bool:
-        """Whether an earlier attempt has ended the request."""
+        """True if an earlier attempt has ended the request."""
         return past.end is not None or await self._has_ended_long_ago()
 
     async def _has_ended_long_ago(self) -> bool:
-        """Whether the request has ended according to Postgres. Redis may have lost the request's end, or the fact that
+        """True if the request has ended according to Postgres. Redis may have lost the request's end, or the fact that
         its caller was told that it does not run. In that case the vendor is not called again, and nobody is told
         another end. If Postgres does not answer, the request runs; the ledger lets it end only once anyway.
         """

@@ -175,7 +175,7 @@ def estimate(job: Job, text_bytes: int, pieces: int = 0) -> Usage:
 
 
 def _plausible(usage: Usage, received: Received, job: Job) -> bool:
-    """Whether the counts are neither negative nor absurd, consistent, and not zero if there was text."""
+    """True if the counts are neither negative nor absurd, consistent, and not zero if there was text."""
     most = ABSURD_FACTOR * (job.model.context_window + job.model.max_output_tokens)
     in_range = 0 < usage.input <= most and 0 <= usage.output <= most and usage.adds_up()
     return in_range and (usage.output > 0 or not received.text_bytes)

@@ -68,12 +68,12 @@ GOES_ON: Mapping[type[RebootError], bool] = {
 
 
 def goes_on(error: RebootError) -> bool:
-    """Whether the next model is asked after this error."""
+    """True if the next model is asked after this error."""
     return next(GOES_ON[kind] for kind in type(error).__mro__ if kind in GOES_ON)
 
 
 def may_go_on(job: Job, received: Received, error: RebootError) -> bool:
-    """Whether the next model is asked after this error, given what was received: not once text has been sent, after the
+    """True if the next model is asked after this error, given what was received: not once text has been sent, after the
     deadline, or without another model.
     """
     return bool(job.fallbacks) and goes_on(error) and not received.text_bytes and job.left_s() > 0
@@ -103,7 +103,7 @@ async def tried_now(
 
 
 async def next_is_well(client: redis.asyncio.Redis, routes: Routes, job: Job, queue: QueueName) -> bool:
-    """Whether one of the next models can be called now: a worker serves it, and one of its upstreams takes calls."""
+    """True if one of the next models can be called now: a worker serves it, and one of its upstreams takes calls."""
     try:
         workers = await living_workers(client)
     except UNREACHABLE:

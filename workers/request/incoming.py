@@ -88,7 +88,7 @@ class Incoming:
             LAST_MINUTE.first_token(self._job.model.provider, waited_s)
 
     def _is_a_second_tool_call(self, part: AnswerPart) -> bool:
-        """Whether the part belongs to a second tool call although one was asked for. Most vendors have no parameter for that,
+        """True if the part belongs to a second tool call although one was asked for. Most vendors have no parameter for that,
         and clients ask for it (LangChain and Vercel's AI SDK for objects), so only the first one is kept. What the vendor
         reports is charged nevertheless.
         """

@@ -71,7 +71,7 @@ class _Patience:
         self._wait_s = self._idle_s
 
     def ran_out(self) -> bool:
-        """Whether a wait was cancelled by this limit alone; if so, the cancellation is taken back."""
+        """True if a wait was cancelled by this limit alone; if so, the cancellation is taken back."""
         if not self._over or self._task is None:
             return False
         self._over = False

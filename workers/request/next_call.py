@@ -114,7 +114,7 @@ class NextCall:
         return await self.first()
 
     def is_repeat(self) -> bool:
-        """Whether the present call is one more than there are upstreams of the model, so that the request has called them
+        """True if the present call is one more than there are upstreams of the model, so that the request has called them
         before.
         """
         return self._received.calls - self._job.calls_before > len(self._routes.of(self._job.model))
@@ -185,7 +185,7 @@ class NextCall:
         return min(self._settings.retry_in_place_s, max(0.0, self._job.left_s()))
 
     async def _prefers_next_model(self) -> bool:
-        """Whether the next model of the chain is asked instead of waiting for this one."""
+        """True if the next model of the chain is asked instead of waiting for this one."""
         return bool(self._job.fallbacks) and await self._next_is_well()
 
     def _spread(self, wait_s: float) -> float:

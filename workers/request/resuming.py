@@ -33,7 +33,7 @@ def resume_calls(received: Received, job: Job, past: Past, last_epoch: int, fact
     received.upstream, received.cost_factor = past.upstream, factor_of(job.model, past.upstream)
 
 
-class EarlierCalls:
+class RecordedCalls:
     """Reads the calls of requests that end without another attempt. Their vendors may bill them."""
 
     def __init__(self, client: redis.asyncio.Redis, factor_of: FactorOf) -> None:

@@ -22,12 +22,12 @@ DOUBLINGS_MAX = 30
 
 
 def is_flex(job: Job) -> bool:
-    """Whether the request was sold at the tier flex, at which vendors promise no capacity."""
+    """True if the request was sold at the tier flex, at which vendors promise no capacity."""
     return job.model.service_tier == "flex"
 
 
 def waits_for_capacity(job: Job, error: RebootError) -> bool:
-    """Whether the call was refused only for now, so that it does not count as a failed try. At the tier flex a refusal
+    """True if the call was refused only for now, so that it does not count as a failed try. At the tier flex a refusal
     for lack of capacity is such a case until the deadline. At other tiers it is one if the vendor says how long to wait.
     """
     return isinstance(error, ProviderBusy) and (is_flex(job) or error.asked_wait_s is not None)
@@ -41,7 +41,7 @@ class Retries:
         self._received = received
         self._settings = settings
         self.is_patient = is_flex(job) or (job.batch_line is not None and not job.fallbacks)
-        """Whether the request waits for capacity until its deadline."""
+        """True if the request waits for capacity until its deadline."""
 
     @property
     def age_s(self) -> float:
@@ -50,11 +50,11 @@ class Retries:
 
     @property
     def is_throttled_for_good(self) -> bool:
-        """Whether the request has waited for upstreams that throttle as long as it may."""
+        """True if the request has waited for upstreams that throttle as long as it may."""
         return not self.is_patient and self.age_s > self._settings.upstream_throttled_s
 
     def may_call_again(self) -> bool:
-        """Whether another round is allowed."""
+        """True if another round is allowed."""
         return self._rounds() < self._rounds_max()
 
     def delay_after(self, error: RebootError, *, is_repeat: bool = False) -> float | None:

@@ -211,7 +211,7 @@ class VendorCalls:
         )
 
     def _is_streamed(self) -> bool:
-        """Whether the vendor is asked for a stream. It is, even if the caller did not ask for one, if the vendor would
+        """True if the vendor is asked for a stream. It is, even if the caller did not ask for one, if the vendor would
         otherwise write less than the output limit, or if another upstream or model could answer: only a stream shows
         soon that this upstream is silent.
         """

@@ -40,7 +40,7 @@ class Call:
 
     @property
     def is_probe(self) -> bool:
-        """Whether this call tries a recovering upstream."""
+        """True if this call tries a recovering upstream."""
         return bool(self.route.permit) and not self._answered
 
     def answered(self) -> None:

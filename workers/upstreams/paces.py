@@ -114,7 +114,7 @@ class Paces:
         return await self._report(name, Report("throttled", retry_after_s, cool_s, took_s, is_repeat))
 
     def is_in_turn(self, name: str) -> bool:
-        """Whether calls go one after the other, as far as is known here."""
+        """True if calls go one after the other, as far as is known here."""
         return name in self._lines
 
     async def turn(self, names: Mapping[str, float], within_s: float, *, round: int | None = None) -> CallTurn:  # noqa: A002

@@ -132,7 +132,7 @@ class Routes:
         return line[turn.place]._replace(turn=turn) if turn.taken else {one.name: turn.in_s for one in line}
 
     async def may_begin(self, route: Route) -> bool:
-        """Whether a call that has waited for its turn has it now."""
+        """True if a call that has waited for its turn has it now."""
         if not self._takes_turns(route) or self.states.unavailable_for_s(route.name):
             return False
         return (await self.paces.turn({route.pace_name: 0.0}, 0.0, round=route.turn.round)).taken
@@ -141,7 +141,7 @@ class Routes:
         return await self.paces.turn({one.pace_name: self.states.cools_for(one.pace_name) for one in line}, within_s)
 
     async def is_any_available(self, models: Sequence[Model]) -> bool:
-        """Whether one of `models`, which other workers may serve, has an upstream that takes calls now."""
+        """True if one of `models`, which other workers may serve, has an upstream that takes calls now."""
         places = {
             pace_name(one.name, model.name, model.service_tier): one.name
             for model in models
@@ -172,15 +172,15 @@ class Routes:
         self._absent[route.pace_name] = time.monotonic() + ABSENT_S
 
     def _is_beside(self, one: Route, other: Route) -> bool:
-        """Whether the route is as good as the other one. If another route takes the call now, nobody waits for a turn."""
+        """True if the route is as good as the other one. If another route takes the call now, nobody waits for a turn."""
         return one.priority == other.priority and self.states.state(one.name) == "closed"
 
     def is_in_turn(self, model: Model) -> bool:
-        """Whether calls of `model` go one after the other at one of its upstreams, because its vendor throttles."""
+        """True if calls of `model` go one after the other at one of its upstreams, because its vendor throttles."""
         return any(self.paces.is_in_turn(route.pace_name) for route in self.of(model))
 
     def _takes_turns(self, route: Route) -> bool:
-        """Whether the upstream works and only throttles."""
+        """True if the upstream works and only throttles."""
         return self.states.state(route.name) == "closed" and self.paces.is_in_turn(route.pace_name)
 
     def _waits_s(self, route: Route, turn_within_s: float) -> float:

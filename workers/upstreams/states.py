@@ -116,7 +116,7 @@ class States:
         return permit
 
     async def is_any_available(self, places: Mapping[str, str]) -> bool:
-        """Whether one of these upstreams, given with their pace names, takes calls now; this worker need not hold it.
+        """True if one of these upstreams, given with their pace names, takes calls now; this worker need not hold it.
         False while Redis is away.
         """
         names = set(places.values()) - self.drained

@@ -71,7 +71,7 @@ class MessagesForm:
 
 
 def _is_hosted(kind: str | None) -> bool:
-    """Whether Anthropic runs tools of this type itself; such a tool is left out completely."""
+    """True if Anthropic runs tools of this type itself; such a tool is left out completely."""
     return kind not in {None, "custom"} and not kind.startswith(CALLERS_OWN)
 
 
@@ -81,7 +81,7 @@ _counts = KnownFields(CountRequest, HINT, LEFT_OUT)
 
 
 def thinks_between_calls(headers: MultiMapping[str]) -> bool:
-    """Whether the caller asks for the beta in which `budget_tokens` also counts the thoughts between calls, and so may
+    """True if the caller asks for the beta in which `budget_tokens` also counts the thoughts between calls, and so may
     exceed `max_tokens`.
     """
     names = ",".join(headers.getall("anthropic-beta", [])).split(",")

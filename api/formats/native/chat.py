@@ -83,7 +83,7 @@ class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     @property
     def with_stats(self) -> bool:
-        """Whether the answer has tokens and price."""
+        """True if the answer has tokens and price."""
         return not self.stream if self.stats is None else self.stats
 
     @property

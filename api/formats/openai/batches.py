@@ -218,7 +218,7 @@ def batch_object(batch: Batch, bad: list[LineError]) -> BatchObject:
 
 
 def is_output(result: Result) -> bool:
-    """Whether the line belongs to the output file; otherwise it belongs to the error file."""
+    """True if the line belongs to the output file; otherwise it belongs to the error file."""
     return result.answer is not None and result.asked is not None
 
 

@@ -78,7 +78,7 @@ class CompletionRequest(CompletionFields, frozen=True, forbid_unknown_fields=Tru
 
     @property
     def with_usage(self) -> bool:
-        """Whether a stream ends with its usage."""
+        """True if a stream ends with its usage."""
         return bool(self.stream_options and self.stream_options.include_usage)
 
     @property
@@ -137,7 +137,7 @@ class CompletionRequest(CompletionFields, frozen=True, forbid_unknown_fields=Tru
 
     @property
     def shows_thoughts(self) -> bool:
-        """Whether the caller gets the thoughts. Fields of other services, such as `reasoning`, ask for them."""
+        """True if the caller gets the thoughts. Fields of other services, such as `reasoning`, ask for them."""
         reasoning = _reasoning(self.reasoning)
         if reasoning and reasoning.exclude is not None:
             return not reasoning.exclude
@@ -201,5 +201,5 @@ def check(body: CompletionRequest) -> None:
 
 
 def _is_one_of(value: object, allowed: Sequence[object]) -> bool:
-    """Whether the value is allowed; types count, because JSON's false is not 0."""
+    """True if the value is allowed; types count, because JSON's false is not 0."""
     return any(type(value) is type(one) and value == one for one in allowed)

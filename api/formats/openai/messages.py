@@ -205,7 +205,7 @@ class AssistantMessage(_Turn, frozen=True, kw_only=True, tag="assistant"):
 
     @property
     def has_odd_details(self) -> bool:
-        """Whether `reasoning_details` contains something that no model is told."""
+        """True if `reasoning_details` contains something that no model is told."""
         return bool(self.reasoning_details) and not are_all_read(self.reasoning_details, self.thought_text)
 
 

@@ -104,7 +104,7 @@ def thoughts_in(details: Sequence[Any] | None, text: str | None) -> tuple[Though
 
 
 def are_all_read(details: object, text: str | None) -> bool:
-    """Whether every entry is a piece of a thought, and a signature or the text makes them usable."""
+    """True if every entry is a piece of a thought, and a signature or the text makes them usable."""
     if not isinstance(details, list) or len(details) > DETAILS_MAX:
         return False
     pieces = [_read(entry) for entry in details]

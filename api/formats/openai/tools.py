@@ -152,7 +152,7 @@ OfferedTools = Annotated[list[OfferedTool], msgspec.Meta(max_length=TOOLS_CEILIN
 
 
 def is_hosted(kind: str | None) -> bool:
-    """Whether a vendor runs tools of this type itself; such a tool is left out completely."""
+    """True if a vendor runs tools of this type itself; such a tool is left out completely."""
     return kind is not None and kind != "function" and kind not in CALLERS_OWN
 
 

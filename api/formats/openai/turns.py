@@ -60,7 +60,7 @@ def left_out_of(messages: Sequence[AnyMessage]) -> list[str]:
 
 
 def _is_read(field: str, answer: AssistantMessage) -> bool:
-    """Whether everything in this field of thoughts is understood."""
+    """True if everything in this field of thoughts is understood."""
     given = getattr(answer, field)
     if field == "reasoning_details":
         return not answer.has_odd_details

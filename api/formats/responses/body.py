@@ -199,7 +199,7 @@ class ResponseRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, k
 
     @property
     def is_stored(self) -> bool:
-        """Whether answer and input are stored."""
+        """True if answer and input are stored."""
         return self.store is not False
 
     @property
@@ -215,7 +215,7 @@ class ResponseRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, k
 
     @property
     def wants_encrypted(self) -> bool:
-        """Whether the answer has the signatures of thoughts, so that these can be sent back."""
+        """True if the answer has the signatures of thoughts, so that these can be sent back."""
         return ENCRYPTED in (self.include or ())
 
     def wishes(self, unknown: Sequence[str], marks: Iterable[MarkField], *, strict_tools: bool) -> Wishes:

@@ -191,7 +191,7 @@ def _messages(
 
 
 def _has_all_thoughts(messages: Sequence[Message], said: Sequence[AnyItem]) -> bool:
-    """Whether no thought stands alone. An answer that was cut off before its text is left out."""
+    """True if no thought stands alone. An answer that was cut off before its text is left out."""
     return sum(len(message.thoughts) for message in messages) == sum(isinstance(one, ReasoningItem) for one in said)
 
 

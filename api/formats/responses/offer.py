@@ -100,7 +100,7 @@ class OfferedResponseTool(Strict, frozen=True, kw_only=True):
 
     @property
     def is_hosted(self) -> bool:
-        """Whether a vendor runs the tool, including a shell that is not the caller's own."""
+        """True if a vendor runs the tool, including a shell that is not the caller's own."""
         place = self.environment.get("type") if isinstance(self.environment, dict) else None
         return is_left_out(self.type) or (self.type == "shell" and place not in {None, "local"})
 
@@ -175,7 +175,7 @@ class _Entry(msgspec.Struct, frozen=True):
 
 
 def is_left_out(kind: str | None) -> bool:
-    """Whether a vendor runs tools of this type itself; such a tool is left out completely."""
+    """True if a vendor runs tools of this type itself; such a tool is left out completely."""
     return kind is not None and kind not in OWN
 
 

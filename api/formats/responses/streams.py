@@ -243,7 +243,7 @@ class ResponseEvents:
 
     @property
     def _may_just_grow(self) -> bool:
-        """Whether a text belongs to the message that is open."""
+        """True if a text belongs to the message that is open."""
         return self._open and self._block is None and not self._blocks.calls_waiting
 
     @property
@@ -253,7 +253,7 @@ class ResponseEvents:
 
     @property
     def _is_function(self) -> bool:
-        """Whether the open call is sent piece by piece."""
+        """True if the open call is sent piece by piece."""
         call = self._block if isinstance(self._block, CallPiece) else None
         kind = self._repeated.kinds.get(call.name or "") if call else None
         return kind is None or kind.type == "function"

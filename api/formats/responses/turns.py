@@ -210,7 +210,7 @@ class _Turn:
         self._begun = False
 
     def goes_on_with(self, entry: Message) -> bool:
-        """Whether `entry` belongs to this answer. The result of an earlier call does not end the answer."""
+        """True if `entry` belongs to this answer. The result of an earlier call does not end the answer."""
         if entry.role == "tool":
             return entry.tool_call_id not in self._calls
         return entry.role == "assistant" or not self._begun

@@ -50,12 +50,12 @@ class Model(msgspec.Struct, frozen=True):
 
     @property
     def caches_unasked(self) -> bool:
-        """Whether the model caches prompts by itself and takes no points, as GPT does."""
+        """True if the model caches prompts by itself and takes no points, as GPT does."""
         return self.cache_minimum > 0 and not self.cache_points
 
     @property
     def images_in_results(self) -> bool:
-        """Whether tool results may have images: with Claude and Nova they may, if the model takes images."""
+        """True if tool results may have images: with Claude and Nova they may, if the model takes images."""
         return self.images and self.id.startswith(("anthropic.", "amazon.nova"))
 
 

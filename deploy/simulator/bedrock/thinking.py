@@ -17,7 +17,7 @@ SWITCHES = ("disabled", "between_tools")
 
 
 def thinks(fields: dict[str, Any], model: Model) -> bool:
-    """Whether the model thinks before it answers. A model that does not think by default may be told to."""
+    """True if the model thinks before it answers. A model that does not think by default may be told to."""
     kind = _part(fields, "thinking", "type")
     if kind is not None:
         return kind not in model.off
@@ -27,7 +27,7 @@ def thinks(fields: dict[str, Any], model: Model) -> bool:
 
 
 def summarizes(fields: dict[str, Any], model: Model) -> bool:
-    """Whether a model that thinks shows its thoughts."""
+    """True if a model that thinks shows its thoughts."""
     return not model.hides or _part(fields, "thinking", "display") == "summarized"
 
 

@@ -107,7 +107,7 @@ class ConverseWire:
 
 
 def shows_thoughts(told: Told) -> bool:
-    """Whether the answer has a block of thoughts."""
+    """True if the answer has a block of thoughts."""
     return told.question.thinks and told.reply.reasoning > 0
 
 

@@ -31,7 +31,7 @@ class Model(msgspec.Struct, frozen=True):
 
     @property
     def is_new(self) -> bool:
-        """Whether the model is Gemini 3 or later: calls have ids and signatures, and a JSON answer may be given beside
+        """True if the model is Gemini 3 or later: calls have ids and signatures, and a JSON answer may be given beside
         tools.
         """
         return not self.name.startswith(BEFORE_3)

@@ -71,7 +71,7 @@ class GenerationConfig(msgspec.Struct, rename="camel", forbid_unknown_fields=Tru
 
 
 def thinks(config: GenerationConfig, model: Model) -> bool:
-    """Whether the model thinks before it answers."""
+    """True if the model thinks before it answers."""
     told = config.thinking_config
     if told is None or told.budget is None:
         return model.thinks

@@ -117,7 +117,7 @@ def usage_json(usage: Usage) -> dict[str, Any]:
 
 
 def shows_thoughts(told: Told) -> bool:
-    """Whether the answer has parts that are thoughts: they were asked for, and there are some."""
+    """True if the answer has parts that are thoughts: they were asked for, and there are some."""
     config = told.question.body.generation_config.thinking_config
     return config is not None and config.includes_thoughts and told.question.thinks and told.reply.reasoning > 0
 

@@ -114,7 +114,7 @@ class OpenAIChat:
         return body.max_completion_tokens or body.max_tokens or (model.output_max if model else 0)
 
     def thinks(self, body: ChatRequest, model: Model) -> bool:
-        """Whether the model thinks before it answers."""
+        """True if the model thinks before it answers."""
         return thinks(body, model)
 
     def check(self, question: Question) -> None:

@@ -152,7 +152,7 @@ class DeepSeekWire(ChatWire):
 
 
 def thinks(told: Told) -> bool:
-    """Whether the answer shows reasoning."""
+    """True if the answer shows reasoning."""
     return told.question.thinks or told.reply.reasoning > 0
 
 

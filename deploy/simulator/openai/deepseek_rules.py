@@ -40,7 +40,7 @@ _JSON_WORD = "Prompt must contain the word 'json' in some form to use 'response_
 
 
 def thinks(body: ChatRequest, model: Model) -> bool:
-    """Whether the model thinks: the reasoner always, the newer ones unless it is disabled."""
+    """True if the model thinks: the reasoner always, the newer ones unless it is disabled."""
     disabled = body.thinking is not None and body.thinking.type == "disabled"
     return model.name == REASONER or (model.name in SWITCHED and not disabled)
 

@@ -36,12 +36,12 @@ class Model(msgspec.Struct, frozen=True):
 
     @property
     def retains_always(self) -> bool:
-        """Whether everything in the model's cache is kept for a day, as from GPT-5.5 on."""
+        """True if everything in the model's cache is kept for a day, as from GPT-5.5 on."""
         return self.breakpoints or self.name.startswith("gpt-5.5")
 
     @property
     def flex(self) -> bool:
-        """Whether the model is served at the tier flex, according to that tier's price table."""
+        """True if the model is served at the tier flex, according to that tier's price table."""
         return (self.modern and not self.name.startswith("gpt-6.2")) or self.name.startswith("o4-mini")
 
     @property

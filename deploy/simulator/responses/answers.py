@@ -30,7 +30,7 @@ class Items:
         self.thinks = told.question.thinks
         spent = told.reply.ending == "length" and not told.reply.pieces
         self.speaks = bool(told.reply.text) or not (self.calls or (spent and self.thinks))
-        """Whether there is a message; an answer without anything else has an empty one."""
+        """True if there is a message; an answer without anything else has an empty one."""
 
     def all(self) -> list[Json]:
         """Every item, complete."""

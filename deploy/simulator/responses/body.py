@@ -133,7 +133,7 @@ class ResponsesRequest(msgspec.Struct):
 
     @property
     def summarises(self) -> bool:
-        """Whether a summary of the thoughts is asked for."""
+        """True if a summary of the thoughts is asked for."""
         return self.reasoning is not None and self.reasoning.summary is not None
 
     @property

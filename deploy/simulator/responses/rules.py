@@ -37,7 +37,7 @@ _THINKING_REFUSES = ("temperature", "top_p", "top_logprobs")
 
 
 def thinks(body: ResponsesRequest, model: Model) -> bool:
-    """Whether the model thinks before it answers this request."""
+    """True if the model thinks before it answers this request."""
     return model.reasons and model.effort(body.effort) != "none"
 
 

@@ -43,7 +43,7 @@ from tests.integration.jobs import OPENAI_BATCH, let_lease_lapse, room
 from workers.batches.finish import BatchFinisher
 from workers.request.billing import Received
 from workers.request.past import note_calls
-from workers.request.resuming import EarlierCalls
+from workers.request.resuming import RecordedCalls
 
 SETTLED_S = 20.0
 
@@ -66,7 +66,7 @@ async def finisher(
             settler=Settler(ledger, group, retry_s=0.01),
             catalogue=load_catalogue(),
             settings=ours,
-            earlier_calls=EarlierCalls(redis_client, lambda *_: Decimal(2)),
+            earlier_calls=RecordedCalls(redis_client, lambda *_: Decimal(2)),
         )
 
 

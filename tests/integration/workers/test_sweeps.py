@@ -37,7 +37,7 @@ from tests.integration.jobs import OPENAI, claim, claim_one, enqueue, let_lease_
 from tests.integration.journals import DirectJournal
 from workers.request.billing import Received
 from workers.request.past import CallOfClaim, Past, look_back, note_calls
-from workers.request.resuming import EarlierCalls
+from workers.request.resuming import RecordedCalls
 from workers.sweeps.holds_and_records import (
     sweep_expired_holds,
     sweep_settle_records,
@@ -73,7 +73,7 @@ async def _held(ledger: Ledger, account: str, *, expired: bool = False) -> Reser
 
 
 async def _sweep_expired_holds(pool: asyncpg.Pool, client: ArqRedis, queue: Queue, settler: Settler) -> int:
-    return await sweep_expired_holds(pool, client, queue, settler, EarlierCalls(client, lambda *_: Decimal(1)))
+    return await sweep_expired_holds(pool, client, queue, settler, RecordedCalls(client, lambda *_: Decimal(1)))
 
 
 async def _record(client: ArqRedis, settlement: Settlement) -> None:

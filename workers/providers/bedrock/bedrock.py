@@ -48,7 +48,7 @@ def create(environment: Mapping[str, str], limits: Limits) -> Bedrock | None:
 
 
 def _chain_has_credentials() -> bool:
-    """Whether AWS's chain has credentials. This is asked once, at the start, because the chain may read files and ask the
+    """True if AWS's chain has credentials. This is asked once, at the start, because the chain may read files and ask the
     machine for its role, which takes up to a second.
     """
     return botocore.session.Session().get_credentials() is not None

@@ -146,7 +146,7 @@ def _usage(answer: dict[str, Any]) -> Usage | None:
 
 
 def _is_short(ttl: str) -> bool:
-    """Whether the time is in minutes. Tokens that are kept for hours have a price of their own."""
+    """True if the time is in minutes. Tokens that are kept for hours have a price of their own."""
     return ttl.endswith("m")
 
 

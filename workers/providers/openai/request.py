@@ -70,7 +70,7 @@ def _thinking(request: ProviderRequest) -> dict[str, Any]:
 
 
 def _deepseek_thinks(request: ProviderRequest) -> bool:
-    """Whether the model thinks. A model that must call a tool cannot think in this turn; a model that always thinks is
+    """True if the model thinks. A model that must call a tool cannot think in this turn; a model that always thinks is
     never forced to call one.
     """
     model = request.model

@@ -70,7 +70,7 @@ class Conversation(msgspec.Struct, frozen=True):
     turns: list[Turn]
 
     def has_calls(self) -> bool:
-        """Whether the conversation has tool calls."""
+        """True if the conversation has tool calls."""
         return any(isinstance(part, ToolCall) for turn in self.turns for part in turn.parts)
 
 
